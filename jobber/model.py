@@ -1,0 +1,130 @@
+"""The nouns that all rooms share. Words are those of docs/words.md."""
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+
+class State(enum.StrEnum):
+    """Where a job is. The last four are terminal and never change."""
+
+    QUEUED = "QUEUED"
+    VALIDATING = "VALIDATING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    CANCELING = "CANCELING"
+    CANCELED = "CANCELED"
+    SUCCEEDED = "SUCCEEDED"
+    PARTIAL = "PARTIAL"
+    FAILED = "FAILED"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset({State.CANCELED, State.SUCCEEDED, State.PARTIAL, State.FAILED})
+
+
+class Format(enum.StrEnum):
+    """How the records of an input are written."""
+
+    CSV = "CSV"
+    NDJSON = "NDJSON"
+    JSON = "JSON"
+    PARQUET = "PARQUET"
+
+
+class Lane(enum.StrEnum):
+    """Which way a batch takes through the broker, so that small jobs do not wait behind large ones."""
+
+    FAST = "fast"
+    BULK = "bulk"
+    PLAN = "plan"
+
+
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
+    """How an input is to be read. Frozen with the plan: a batch always denotes the same records."""
+
+    format: Format
+    #: CSV: the names in the header, trimmed, in the input's order and spelling. Empty for JSON.
+    columns: tuple[str, ...] = ()
+    #: Contract column -> input column, for those that the input has.
+    fields: dict[str, str] = {}
+    delimiter: str = ","
+    quote: str = '"'
+    encoding: str = "utf-8"
+
+
+class InputOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the submitter said of the input, and how it is to be cut. Kept with the job."""
+
+    #: None: told by the content.
+    format: Format | None = None
+    delimiter: str = ","
+    quote: str = '"'
+    encoding: str = "utf-8"
+    #: Contract column -> input column; input columns that it does not name keep their own names.
+    mapping: dict[str, str] = {}
+    #: Aim for batches of about so many bytes, and at most so many rows.
+    batch_bytes: int = 4 << 20
+    batch_rows: int = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class BatchKey:
+    """Names one batch of one job for good: the same bytes, whatever happens."""
+
+    #: Lowercase UUID.
+    job_id: str
+    #: From 0.
+    batch_no: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedBatch:
+    """A range of the input that holds whole records."""
+
+    #: Bytes from the start of the blob.
+    offset: int
+    length: int
+    #: Row number of the first record, from 1.
+    first_row: int
+    rows: int
+    #: Of the bytes of the range.
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The immutable list of a job's batches."""
+
+    layout: Layout
+    batches: tuple[PlannedBatch, ...]
+    #: Sentences for the job's submitter: ignored columns and the like.
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many records the input has."""
+        return sum(batch.rows for batch in self.batches)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a batch. Once committed it never changes."""
+
+    key: BatchKey
+    inserted: int
+    updated: int
+    unchanged: int
+    rejected: int
+    #: One compressed block (operators.rejects); empty when nothing was rejected.
+    rejects: bytes
+    #: One compressed block; empty for a job that loads.
+    results: bytes
+    #: By the database's clock.
+    committed_at: datetime

@@ -1,0 +1,159 @@
+"""Settings, from the environment, read once at start. One class per service; docs/settings.md lists them.
+
+Names without a prefix are contracts with outsiders; all others begin with JOBBER_.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+#: RFC 7518 3.2: a key for HS256 has at least 256 bits.
+MIN_SECRET_BYTES = 32
+
+
+class ServiceSettings(BaseSettings):
+    """What every service reads."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBBER_", extra="ignore", frozen=True, populate_by_name=True)
+
+    #: Signs tokens and proves one service to another. At least 32 bytes.
+    jwt_secret: str = Field(validation_alias=AliasChoices("jwt_secret", "JWT_SECRET"))
+    #: Address that HTTP and gRPC listen on.
+    host: str = "127.0.0.1"
+    #: `development` shows GraphiQL, introspection and gRPC reflection; `production` does not.
+    mode: Literal["development", "production"] = "development"
+    #: Modules with further job types, separated by commas.
+    job_modules: Annotated[tuple[str, ...], NoDecode] = ()
+    #: Seconds that a service waits at start for what it depends on before it gives up.
+    start_timeout: float = 300
+    #: Seconds that a stopping service gives what is in flight.
+    grace: float = 20
+    #: Threads that a blocking pool may use.
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("job_modules", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _long_enough(cls, value: str) -> str:
+        if len(value.encode()) < MIN_SECRET_BYTES:
+            raise ValueError(
+                f"JWT_SECRET has {len(value.encode())} bytes and needs at least {MIN_SECRET_BYTES}; "
+                "make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+            )
+        return value
+
+
+class TransportSettings(BaseSettings):
+    """Which broker carries the batches."""
+
+    model_config = SettingsConfigDict(env_prefix="JOBBER_", extra="ignore", frozen=True, populate_by_name=True)
+
+    #: Apache Pulsar, `pulsar://host:6650`; when set, it is the transport.
+    pulsar_service_url: str | None = Field(
+        default=None, validation_alias=AliasChoices("pulsar_service_url", "PULSAR_SERVICE_URL")
+    )
+    #: `postgres` uses the database at `transport_database_url` instead of Pulsar.
+    transport: Literal["pulsar", "postgres"] | None = None
+    #: Database of the PostgreSQL transport; DATABASE_URL when not given.
+    transport_database_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("transport_database_url", "JOBBER_TRANSPORT_DATABASE_URL", "DATABASE_URL"),
+    )
+    #: Prefix of Pulsar topics.
+    pulsar_namespace: str = "public/default"
+
+    @property
+    def url(self) -> str:
+        """`pulsar://…` or a PostgreSQL DSN.
+
+        Raises ValueError when neither is configured.
+        """
+        if self.pulsar_service_url and self.transport != "postgres":
+            return self.pulsar_service_url
+        if self.transport == "pulsar":
+            raise ValueError("JOBBER_TRANSPORT is pulsar but PULSAR_SERVICE_URL is not set")
+        if not self.transport_database_url:
+            raise ValueError("set PULSAR_SERVICE_URL, or JOBBER_TRANSPORT=postgres with DATABASE_URL")
+        return self.transport_database_url
+
+
+class AuthSettings(ServiceSettings):
+    """What the auth service reads."""
+
+    database_url: str = Field(validation_alias=AliasChoices("database_url", "DATABASE_URL"))
+    http_port: int = 3000
+    grpc_port: int = 5000
+    #: Hours that a login lasts.
+    session_hours: float = 12
+    #: E-mail of the admin made at the first start.
+    admin_email: str = "admin@jobber.local"
+    #: Password of that admin; none is made when it is not set.
+    admin_password: str | None = None
+
+
+class JobsSettings(ServiceSettings):
+    """What the jobs service reads, with TransportSettings."""
+
+    database_url: str = Field(validation_alias=AliasChoices("database_url", "DATABASE_URL"))
+    http_port: int = 3001
+    grpc_port: int = 5002
+    auth_grpc_service_url: str = Field(
+        default="127.0.0.1:5000", validation_alias=AliasChoices("auth_grpc_service_url", "AUTH_GRPC_SERVICE_URL")
+    )
+    products_grpc_service_url: str = Field(
+        default="127.0.0.1:5001",
+        validation_alias=AliasChoices("products_grpc_service_url", "PRODUCTS_GRPC_SERVICE_URL"),
+    )
+    #: Where inputs are kept: `file:///path`, `s3://bucket/prefix`, `gs://…`, `az://…`.
+    blobs_url: str = f"file://{Path('.jobber/blobs').resolve()}"
+    #: Bytes of one batch to aim for, and the most rows of one.
+    batch_bytes: int = 4 << 20
+    batch_rows: int = 50_000
+    #: Batches of one job, and of all jobs, that are with executors at once.
+    job_window: int = 12
+    window: int = 256
+    #: Largest inline input kept in the job's row; a larger one becomes a blob.
+    inline_bytes: int = 256 << 10
+    #: Largest upload, bytes.
+    upload_bytes: int = 20 << 30
+    #: Days that inputs and rejects are kept.
+    retention_days: float = 30
+
+
+class ProductsSettings(ServiceSettings):
+    """What the products service reads."""
+
+    database_url: str = Field(validation_alias=AliasChoices("database_url", "DATABASE_URL"))
+    http_port: int = 3003
+    grpc_port: int = 5001
+    #: COPY sessions at once; two are faster than one, more are not (benchmarks/copy).
+    copy_sessions: int = 2
+
+
+class ExecutorSettings(ServiceSettings):
+    """What the executor reads, with TransportSettings."""
+
+    http_port: int = 3002
+    jobs_grpc_service_url: str = Field(
+        default="127.0.0.1:5002", validation_alias=AliasChoices("jobs_grpc_service_url", "JOBS_GRPC_SERVICE_URL")
+    )
+    products_grpc_service_url: str = Field(
+        default="127.0.0.1:5001",
+        validation_alias=AliasChoices("products_grpc_service_url", "PRODUCTS_GRPC_SERVICE_URL"),
+    )
+    blobs_url: str = f"file://{Path('.jobber/blobs').resolve()}"
+    #: Groups of batches that are on their way to a commit at once.
+    in_flight: int = 4
+    #: Job types this executor works for; empty for all.
+    only_jobs: Annotated[tuple[str, ...], NoDecode] = ()
+
+    @field_validator("only_jobs", mode="before")
+    @classmethod
+    def _split_jobs(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

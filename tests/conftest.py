@@ -1,0 +1,44 @@
+"""Fixtures that all tests share: one real PostgreSQL a session, and a fresh database a test, cloned from a template."""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+
+from jobber.local.postgres import EmbeddedPostgres
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A real server for the whole session."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def clone(postgres: EmbeddedPostgres) -> Iterator[Callable[[str], str]]:
+    """`clone(template)` answers the DSN of a new database, made from the database `template` (no sessions on it)."""
+    made: list[str] = []
+
+    def make(template: str = "template1") -> str:
+        name = f"test_{next(_numbers)}"
+        with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        made.append(name)
+        return postgres.dsn.rsplit("/", 1)[0] + f"/{name}"
+
+    yield make
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        for name in made:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(clone: Callable[[str], str]) -> str:
+    """DSN of an empty database of this test's own."""
+    return clone("template1")
