@@ -36,7 +36,7 @@ CHECKS = (
     ("format", ("ruff", "format", "--check", "."), "python dev.py format"),
     ("lint", ("ruff", "check", "."), "python dev.py format mends most of it"),
     ("types", ("mypy",), "see the messages"),
-    ("layers", ("lint-imports",), "see [tool.importlinter] in pyproject.toml"),
+    ("layers", ("lint-imports", "--no-logo"), "see [tool.importlinter] in pyproject.toml"),
     ("generated code", ("protos.generate", "--check"), "python dev.py generate"),
 )
 
@@ -190,6 +190,11 @@ def python(*arguments: str) -> list[str]:
     return [str(PYTHON), "-P", *arguments]
 
 
+def environment() -> dict[str, str]:
+    """With the virtualenv's programs on the path: protoc looks for its plugins there."""
+    return os.environ | {"PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+
+
 def jobber(arguments: list[str]) -> int:
     """Become the command line."""
     sys.stdout.flush()
@@ -221,7 +226,7 @@ def check(steps: tuple[tuple[str, tuple[str, ...], str], ...]) -> int:
         began = time.monotonic()
         module = command[0] == "protos.generate"
         call = python("-m", *command) if module else [str(VENV / "bin" / command[0]), *command[1:]]
-        outcome = subprocess.run(call, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        outcome = subprocess.run(call, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         took = f"{time.monotonic() - began:.1f} s"
         if outcome.returncode == 0:
             print(f"ok      {name:16}{took:>8}", flush=True)
@@ -240,7 +245,7 @@ def format_code() -> int:
 
 def generate() -> int:
     """Write the generated code anew."""
-    return subprocess.call(python("-m", "protos.generate"), cwd=ROOT)
+    return subprocess.call(python("-m", "protos.generate"), cwd=ROOT, env=environment())
 
 
 def lock() -> int:
