@@ -1,0 +1,156 @@
+"""Logs: JSON lines on stderr, one per event, each with an `action` that scripts and alerts may rely on.
+
+    event("waiting", "Waiting for PostgreSQL at db:5432.", what="PostgreSQL at db:5432")
+
+    {"time": "2026-11-24T08:30:00.123Z", "level": "INFO", "service": "auth", "action": "waiting", "message": "…", "what": "…"}
+
+The action names are a public surface: ACTIONS lists them, a snapshot test pins them. Secrets never get through: `hide` names
+the values that must not appear, and what looks like a token or the password of a DSN is cut out wherever it comes from.
+"""
+
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import msgspec
+
+#: Every action that is logged, and what it means.
+ACTIONS: Mapping[str, str] = {
+    # Every service.
+    "starting": "the process has read its settings",
+    "waiting": "it waits for something that it depends on",
+    "found": "what it waited for answers",
+    "migrating": "a migration of the database is applied",
+    "migrated": "the database's schema is up to date",
+    "ready": "it serves",
+    "stopping": "it was told to stop and finishes what is in flight",
+    "stopped": "it has ended as it should",
+    "failed": "it ends because of an error",
+    "bug": "an error that should not happen; `error_id` is what the caller was told",
+    "unavailable": "something that it depends on does not answer; it goes on trying",
+    "library": "a message of a library",
+    # auth
+    "admin_made": "the first admin was made",
+    "user_made": "a user was made",
+    "logged_in": "a login succeeded",
+    "login_failed": "a login was refused",
+    "logged_out": "a session was ended by its user",
+    # jobs
+    "job_submitted": "a job was accepted",
+    "job_planned": "a job's plan was stored",
+    "job_ended": "a job came to a terminal state",
+    "job_cancelled": "a job's cancel was asked",
+    "job_closed": "products closed a job",
+    "dispatched": "batches were published to the transport",
+    "reissued": "lost batches were published again",
+    "swept": "what had expired was deleted",
+    "upload_stored": "an upload was stored",
+    "upload_refused": "an upload was refused",
+    "message_refused": "a message of the transport was garbage and was dropped",
+    # products
+    "loaded": "a group of batches was committed",
+    "load_retried": "a group was refused by the database and is loaded batch by batch",
+    "categories_seeded": "the first categories were made",
+    # executor
+    "planning": "a plan is being made",
+    "planned": "a plan was made",
+    "claimed": "batches were claimed",
+    "settled": "batches were acknowledged",
+    "handed_back": "batches were handed back to the transport, to be tried again",
+    "batch_failed": "a batch can never be loaded",
+    # up
+    "child_started": "the supervisor started a process",
+    "child_died": "a process of the supervisor ended by itself",
+    "child_stopped": "the supervisor stopped a process",
+}
+
+#: A field of such a name is never written, whatever is in it.
+_SECRET_NAME = re.compile(r"password|passwd|secret|token|authorization|cookie|dsn|database_url", re.IGNORECASE)
+
+_SECRET_SHAPES = (
+    # The user part of a URL: a password may itself hold `@`, so cut at the last one before the host.
+    (re.compile(r"(\w+://)[^\s/@'\"]*:[^\s'\"]*@"), r"\1***@"),
+    (re.compile(r"(\bpassword\s*=\s*)('[^']*'|\S+)", re.IGNORECASE), r"\1***"),
+    (re.compile(r"(\bBearer\s+)\S+", re.IGNORECASE), r"\1***"),
+    (re.compile(r"\beyJ[\w-]+\.[\w-]*(\.[\w-]*)?"), "***"),
+)
+
+#: What a LogRecord has of its own; everything else was passed as a field.
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "action", "color_message"}
+
+_hidden: set[str] = set()
+_events = logging.getLogger("jobber")
+
+
+def configure(service: str, level: str, stream: TextIO | None = None) -> None:
+    """Let every logger of the process write JSON lines on stderr, as `service`."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_JsonLines(service))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    # These tell at INFO what is no event of ours: each connection, each start of the server.
+    for library in ("uvicorn", "uvicorn.error", "psycopg.pool", "httpx", "httpcore", "asyncio", "ariadne"):
+        logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    logging.captureWarnings(True)
+
+
+def event(
+    action: str, message: str, *, level: int = logging.INFO, error: BaseException | None = None, **fields: object
+) -> None:
+    """Log one event. `action` is a key of ACTIONS; `error`'s traceback goes into the line."""
+    if _events.isEnabledFor(level):
+        extra = {f"{key}_" if key in _OWN else key: value for key, value in fields.items()}
+        _events.log(level, message, exc_info=error, extra={"action": action, **extra})
+
+
+def hide(*secrets: str) -> None:
+    """Never write these values, whatever text they are in."""
+    _hidden.update(secret for secret in secrets if len(secret) >= 8)
+
+
+def without_secrets(text: str) -> str:
+    """The text with everything cut out that is, or looks like, a secret."""
+    for secret in _hidden:
+        text = text.replace(secret, "***")
+    for shape, kept in _SECRET_SHAPES:
+        text = shape.sub(kept, text)
+    return text
+
+
+class _JsonLines(logging.Formatter):
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self.service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname,
+            "service": self.service,
+            "action": getattr(record, "action", "library"),
+            "message": without_secrets(record.getMessage()),
+        }
+        if line["action"] == "library":
+            line["logger"] = record.name
+        for key, value in vars(record).items():
+            if key not in _OWN:
+                line[key] = "***" if _SECRET_NAME.search(key) else _plain(value)
+        if record.exc_info and record.exc_info[1]:
+            line["error"] = without_secrets("".join(traceback.format_exception(record.exc_info[1])))
+        return msgspec.json.encode(line).decode()
+
+
+def _plain(value: object) -> object:
+    """The value as something that JSON holds, without secrets."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): "***" if _SECRET_NAME.search(str(key)) else _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    return without_secrets(str(value))
