@@ -1,0 +1,193 @@
+"""The dispatcher: publishes a bounded, fair window of planned batches, re-issues what was lost, closes what was cancelled.
+
+Every replica of the jobs service runs one; rounds are serialised by an advisory lock, and any replica can do any round.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from api.database import Connection
+from api.database import connection as checkout
+from api.jobs.decide import choose, lost
+from api.jobs.work import DISPATCH_LOCK, Candidate, Ticket, Work
+from jobber.errors import JobberError, Transient
+from jobber.job import JobType
+from jobber.model import Receipt
+from jobber.transport import Message, Publisher
+
+log = logging.getLogger("jobber.jobs.dispatch")
+
+#: Seconds between two looks for what was lost. A look is one indexed query.
+SWEEP_EVERY = 1.0
+
+
+class Products(Protocol):
+    """What the dispatcher needs of the products service."""
+
+    async def charges(self) -> Mapping[str, str]:
+        """Charge by category, as decimal text. Raises Unavailable."""
+
+    async def close_job(self, job_id: str) -> Sequence[Receipt]:
+        """Close the job for good; every receipt of it. Raises Unavailable."""
+
+
+class Dispatcher:
+    """Keeps executors busy, one round at a time.
+
+    `wake` after a submission, a plan or a receipt; without it the sweep finds the work within a second.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        publisher: Publisher,
+        products: Products,
+        kinds: Mapping[str, JobType],
+        *,
+        window: int,
+        job_window: int,
+        changed: Callable[[set[str]], None],
+    ) -> None:
+        self._work = work
+        self._publisher = publisher
+        self._products = products
+        self._kinds = kinds
+        self._window = window
+        self._job_window = job_window
+        self._changed = changed
+        self._awake = asyncio.Event()
+
+    def wake(self) -> None:
+        """There may be something to dispatch or to close."""
+        self._awake.set()
+
+    async def run(self) -> None:
+        """Dispatch, sweep and close until cancelled. What fails is logged and tried again: the rows are still there."""
+        tasks = [asyncio.create_task(self._dispatch_for_ever()), asyncio.create_task(self._sweep_for_ever())]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _dispatch_for_ever(self) -> None:
+        while True:
+            await self._awake.wait()
+            self._awake.clear()
+            try:
+                while await self.round():
+                    pass
+            except Exception as fault:
+                _report("dispatch", fault)
+                await asyncio.sleep(0.2)
+                self._awake.set()
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except Exception as fault:
+                _report("sweep", fault)
+            await asyncio.sleep(SWEEP_EVERY)
+
+    async def round(self) -> int:
+        """Dispatch once; answer how many messages were published."""
+        async with checkout(self._work.pool) as connection, connection.transaction():
+            # A lost dispatch number is harmless: Claim, which commits synchronously, comes after it in the log.
+            await connection.execute("SET LOCAL synchronous_commit = off")
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", [DISPATCH_LOCK])
+            tickets = await self._work.issue_plans(connection, self._window)
+            found, outstanding = await self._work.candidates(connection, self._window)
+            lookups = await self._lookups(connection, found)
+            ready = [item.hungry for item in found if item.has_lookups or item.hungry.job_id in lookups]
+            chosen = choose(ready, room=self._window - outstanding, job_window=self._job_window)
+            if chosen:
+                upto = {job_id: max(no for job, no in chosen if job == job_id) + 1 for job_id in {job for job, _ in chosen}}
+                started = await self._work.start(connection, upto, {job: lookups[job] for job in upto if job in lookups})
+                tickets += await self._work.issue(connection, [item for item in chosen if item[0] in started])
+        await self._publish(tickets)
+        return len(tickets)
+
+    async def sweep(self) -> None:
+        """Re-issue what was lost, close what waits for it, and dispatch what no wake-up told of."""
+        async with checkout(self._work.pool) as connection, connection.transaction():
+            await connection.execute("SET LOCAL synchronous_commit = off")
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", [DISPATCH_LOCK])
+            again = lost(await self._work.outstanding(connection))
+            tickets = await self._work.issue(connection, again) if again else []
+        if tickets:
+            log.warning("re-issued %d dispatches", len(tickets), extra={"action": "reissued", "count": len(tickets)})
+            await self._publish(tickets)
+        await self.close_jobs()
+        self._awake.set()
+
+    async def close_jobs(self) -> None:
+        """Close in products every job that is CANCELING, and end it with all its receipts."""
+        for job_id, name, dispatched in await self._work.closing():
+            kind = self._kinds.get(name)
+            receipts: Sequence[Receipt] = ()
+            if dispatched and (kind is None or kind.target is not None):
+                try:
+                    receipts = await self._products.close_job(job_id)
+                except Transient as fault:
+                    _report("close", fault)
+                    continue
+            await self._work.closed(job_id, receipts)
+            self._changed({job_id})
+
+    async def _lookups(self, connection: Connection, found: Sequence[Candidate]) -> dict[str, int]:
+        """Freeze reference data for the jobs that are about to start; those that need data we cannot get now wait."""
+        fresh = [item for item in found if not item.has_lookups]
+        if not fresh:
+            return {}
+        needed = {name: self._kinds[name].lookups if name in self._kinds else () for name in {item.name for item in fresh}}
+        data: dict[str, Mapping[str, str]] = {}
+        if any("charges" in names for names in needed.values()):
+            try:
+                data["charges"] = await self._products.charges()
+            except Transient as fault:
+                _report("lookups", fault)
+        ids: dict[tuple[str, ...], int] = {}
+        answer = {}
+        for item in fresh:
+            names = tuple(sorted(needed[item.name]))
+            if any(name not in data for name in names):
+                continue
+            if names not in ids:
+                body = msgspec.json.encode({name: dict(sorted(data[name].items())) for name in names})
+                ids[names] = await self._work.keep_lookups(connection, hashlib.sha256(body).digest(), body)
+            answer[item.hungry.job_id] = ids[names]
+        return answer
+
+    async def _publish(self, tickets: Sequence[Ticket]) -> None:
+        """Publish after the commit. What a crash leaves out here stays dispatched and unclaimed: the sweep finds it."""
+        if not tickets:
+            return
+        try:
+            await self._publisher.publish([Message(f"{item.name}.{item.lane}", body(item)) for item in tickets])
+        except Transient:
+            await self._work.unpublished(tickets)
+            raise
+
+
+def body(ticket: Ticket) -> bytes:
+    """The message of a dispatch: a reference to work, never the work itself."""
+    return msgspec.json.encode({"job_id": ticket.job_id, "batch_no": ticket.batch_no, "dispatch_no": ticket.dispatch_no})
+
+
+def _report(step: str, fault: Exception) -> None:
+    """What the next round can mend is a warning; anything else is a bug and keeps its trace."""
+    expected = isinstance(fault, JobberError)
+    log.log(
+        logging.WARNING if expected else logging.ERROR,
+        "%s failed: %s",
+        step,
+        fault,
+        exc_info=None if expected else fault,
+        extra={"action": f"{step}_failed"},
+    )

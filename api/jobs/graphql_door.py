@@ -1,0 +1,294 @@
+"""The GraphQL door of jobs: submit, follow, cancel. Raised JobberErrors become errors with `extensions.code`."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import graphene
+import msgspec
+from jobber.contract import Contract
+
+from api.graphql.scalars import Long, RawJson
+from api.jobs import graphql_types as types
+from api.jobs.context import Context
+from api.jobs.submission import Asked
+from jobber.errors import InvalidData, JobberError, NotFound
+from jobber.job import JobType
+from jobber.model import Format, State
+
+#: `jobs` has no page size in the original; more than so many are asked for by jobsConnection.
+UNBOUNDED = 1000
+
+
+class Query(graphene.ObjectType):
+    """What can be asked."""
+
+    me = graphene.Field(types.User)
+    jobs_metadata = graphene.List(graphene.NonNull(types.JobMetadata), required=True)
+    jobs = graphene.List(graphene.NonNull(types.Job), required=True, deprecation_reason="unbounded: use jobsConnection")
+    job = graphene.Field(types.Job, id=graphene.ID(required=True))
+    jobs_connection = graphene.Field(
+        types.JobConnection,
+        required=True,
+        first=graphene.Int(default_value=50),
+        after=graphene.String(),
+        filter=types.JobFilter(),
+    )
+    node = graphene.Field(types.Node, id=graphene.ID(required=True))
+
+    async def resolve_me(root: Any, info: graphene.ResolveInfo) -> types.User | None:
+        """The caller; null without a token."""
+        context: Context = info.context
+        caller = context.caller
+        return types.User(id=caller.id, email=caller.email, role=caller.role) if caller else None
+
+    async def resolve_jobs_metadata(root: Any, info: graphene.ResolveInfo) -> list[types.JobMetadata]:
+        """The job types that are installed, with what their input must look like."""
+        context: Context = info.context
+        _ = context.who
+        return [
+            types.JobMetadata(
+                name=kind.name, description=kind.description, version=kind.version, input_schema=input_schema(kind)
+            )
+            for kind in sorted(context.services.kinds.values(), key=lambda kind: kind.name)
+        ]
+
+    async def resolve_jobs(root: Any, info: graphene.ResolveInfo) -> list[types.Job]:
+        """Newest first."""
+        context: Context = info.context
+        return [types.Job.of(row) for row in await context.store.jobs(context.sees, first=UNBOUNDED)]
+
+    async def resolve_job(root: Any, info: graphene.ResolveInfo, id: str) -> types.Job | None:
+        """The job, or null when there is none of that id that the caller may see."""
+        context: Context = info.context
+        return await _find(context, id)
+
+    async def resolve_jobs_connection(
+        root: Any, info: graphene.ResolveInfo, first: int, after: str | None = None, filter: Any = None
+    ) -> types.JobConnection:
+        """Newest first."""
+        context: Context = info.context
+        size, place, wanted = types.page_size(first), types.decode_cursor(after, 1), filter or {}
+        rows = await context.store.jobs(
+            context.sees,
+            first=size + 1,
+            before=place[0] if place else None,
+            name=wanted.get("name"),
+            states=[State(state) for state in wanted.get("states") or ()],
+            created_after=wanted.get("created_after"),
+        )
+        edges = [types.JobEdge(cursor=types.encode_cursor(row.number), node=types.Job.of(row)) for row in rows[:size]]
+        page = types.PageInfo(has_next_page=len(rows) > size, end_cursor=edges[-1].cursor if edges else None)
+        return types.JobConnection(edges=edges, page_info=page)
+
+    async def resolve_node(root: Any, info: graphene.ResolveInfo, id: str) -> types.Job | None:
+        """A job by its id."""
+        context: Context = info.context
+        return await _find(context, id)
+
+
+class ExecuteJob(graphene.Mutation):
+    """Submit a job: the original's mutation, with both spellings of its argument."""
+
+    class Arguments:  # noqa: D106
+        input = types.ExecuteJobInput()
+        execute_job_input = types.ExecuteJobInput()
+
+    Output = graphene.NonNull(types.Job)
+
+    @staticmethod
+    async def mutate(root: Any, info: graphene.ResolveInfo, input: Any = None, execute_job_input: Any = None) -> types.Job:
+        """Answer the job once it is stored durably."""
+        context: Context = info.context
+        owner = context.may_submit()
+        given = _one(input, execute_job_input, "input", "executeJobInput")
+        asked = Asked(
+            owner_id=owner,
+            name=given["name"],
+            data=_json_bytes(given["data"]),
+            options=_plain(given.get("options")),
+            idempotency_key=given.get("idempotency_key"),
+        )
+        job_id, _ = await context.services.desk.submit(asked)
+        context.services.dispatcher.wake()
+        return await _stored(context, job_id)
+
+
+class JobSubmit(graphene.Mutation):
+    """Submit a job; what can be expected to go wrong is answered in userErrors."""
+
+    class Arguments:  # noqa: D106
+        input = types.SubmitJobInput(required=True)
+
+    Output = graphene.NonNull(types.JobPayload)
+
+    @staticmethod
+    async def mutate(root: Any, info: graphene.ResolveInfo, input: Any) -> types.JobPayload:
+        """Answer the job once it is stored durably."""
+        context: Context = info.context
+        owner = context.may_submit()
+
+        async def submit() -> types.JobPayload:
+            source = input["source"]
+            if sum(source.get(name) is not None for name in ("rows", "upload_id", "url")) != 1:
+                raise InvalidData("A source is exactly one of rows, uploadId and url.")
+            if source.get("url") is not None:
+                raise InvalidData("No bucket is configured to read sources from.")
+            rows = source.get("rows")
+            job_id, replayed = await context.services.desk.submit(
+                Asked(
+                    owner_id=owner,
+                    name=input["name"],
+                    data=_json_bytes(rows) if rows is not None else None,
+                    file_name=source.get("upload_id"),
+                    options=_plain(input.get("options")),
+                    idempotency_key=input["idempotency_key"],
+                    format=Format(source["format"]) if source.get("format") else None,
+                )
+            )
+            context.services.dispatcher.wake()
+            return types.JobPayload(job=await _stored(context, job_id), replayed=replayed, user_errors=[])
+
+        return await _payload(submit)
+
+
+def _change(name: str, doc: str, act: Callable[[Context, str], Awaitable[None]]) -> Any:
+    """A mutation that changes the job of an id."""
+
+    async def mutate(root: Any, info: graphene.ResolveInfo, id: str) -> types.JobPayload:
+        context: Context = info.context
+        context.may_submit()
+
+        async def run() -> types.JobPayload:
+            job_id = types.job_id(id)
+            await act(context, job_id)
+            return types.JobPayload(job=await _stored(context, job_id), replayed=False, user_errors=[])
+
+        return await _payload(run)
+
+    arguments = type("Arguments", (), {"id": graphene.ID(required=True)})
+    members = {
+        "__doc__": doc,
+        "Arguments": arguments,
+        "Output": graphene.NonNull(types.JobPayload),
+        "mutate": staticmethod(mutate),
+    }
+    return type(name, (graphene.Mutation,), members)
+
+
+async def _cancel(context: Context, job_id: str) -> None:
+    await context.store.cancel(job_id, context.sees)
+    # No row may appear after the answer: products closes the job first. When it is away the answer says CANCELING.
+    await context.services.dispatcher.close_jobs()
+    context.services.dispatcher.wake()
+
+
+async def _pause(context: Context, job_id: str) -> None:
+    await context.store.pause(job_id, context.sees)
+
+
+async def _resume(context: Context, job_id: str) -> None:
+    await context.store.resume(job_id, context.sees)
+    context.services.dispatcher.wake()
+
+
+class Mutation(graphene.ObjectType):
+    """What can be changed."""
+
+    execute_job = ExecuteJob.Field()
+    job_submit = JobSubmit.Field()
+    job_cancel = _change("JobCancel", "Cancel a job; once answered CANCELED, no further row of it appears.", _cancel).Field()
+    job_pause = _change("JobPause", "Stop dispatching a job's batches until it is resumed.", _pause).Field()
+    job_resume = _change("JobResume", "Go on with a paused job.", _resume).Field()
+
+
+class Subscription(graphene.ObjectType):
+    """What can be followed."""
+
+    job_progress = graphene.Field(types.Job, required=True, id=graphene.ID(required=True), after_seq=Long())
+
+    async def subscribe_job_progress(
+        root: Any, info: graphene.ResolveInfo, id: str, after_seq: int | None = None
+    ) -> AsyncIterator[types.Job]:
+        """The job at every committed change; the last event has its final state."""
+        context: Context = info.context
+        job_id, sees = types.job_id(id), context.sees
+        if await context.store.job(job_id, sees) is None:
+            raise NotFound("There is no such job, or it is not yours.")
+        async for row in context.services.changes.follow(context.store, job_id, sees, after_seq):
+            yield types.Job.of(row)
+
+
+schema = graphene.Schema(query=Query, mutation=Mutation, subscription=Subscription, types=[types.Job, types.User])
+
+
+def input_schema(kind: JobType) -> dict[str, Any]:
+    """JSON Schema of `data` for this job type: a record, an array of records, or an upload with arguments."""
+    record = Contract.of(kind.contract).json_schema()
+    arguments = msgspec.json.schema(kind.args)
+    own = arguments.get("$defs", {}).get(kind.args.__name__, {})
+    members, required = own.get("properties", {}), own.get("required", [])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": kind.name,
+        "description": kind.description,
+        "anyOf": [
+            {"$ref": "#/$defs/record"},
+            {"type": "array", "items": {"$ref": "#/$defs/record"}},
+            {
+                "type": "object",
+                "properties": {"fileName": {"type": "string", "description": "name or id of an upload"}, **members},
+                "required": ["fileName", *required],
+                "additionalProperties": False,
+            },
+            {
+                "type": "object",
+                "properties": {"records": {"type": "array", "items": {"$ref": "#/$defs/record"}}, **members},
+                "required": ["records", *required],
+                "additionalProperties": False,
+            },
+        ],
+        "$defs": {"record": record},
+    }
+
+
+async def _find(context: Context, id: str) -> types.Job | None:
+    sees = context.sees
+    try:
+        row = await context.store.job(types.job_id(id), sees)
+    except NotFound:
+        return None
+    return types.Job.of(row) if row else None
+
+
+async def _stored(context: Context, job_id: str) -> types.Job:
+    row = await context.store.job(job_id, None)
+    assert row is not None
+    return types.Job.of(row)
+
+
+async def _payload(act: Callable[[], Awaitable[types.JobPayload]]) -> types.JobPayload:
+    try:
+        return await act()
+    except JobberError as fault:
+        if fault.code not in types.ErrorCode._meta.enum.__members__:
+            raise
+        error = types.UserError(message=fault.message, code=fault.code)
+        return types.JobPayload(job=None, replayed=False, user_errors=[error])
+
+
+def _one(first: Any, second: Any, one: str, other: str) -> Any:
+    if (first is None) == (second is None):
+        raise InvalidData(f"Give exactly one of `{one}` and `{other}`.")
+    return first if first is not None else second
+
+
+def _json_bytes(value: Any) -> bytes:
+    """The text of a JSON scalar as it was sent."""
+    return bytes(value) if isinstance(value, RawJson) else msgspec.json.encode(value)
+
+
+def _plain(options: Any) -> dict[str, Any] | None:
+    """Options as plain values."""
+    if options is None:
+        return None
+    return {key: types.json_value(value) if isinstance(value, RawJson) else value for key, value in options.items()}

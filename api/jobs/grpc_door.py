@@ -1,0 +1,67 @@
+"""The gRPC door: what executors ask (protos/jobber/jobs/v1)."""
+
+from collections.abc import Callable
+
+import grpc.aio
+
+from api.jobs import wire
+from api.jobs.dispatch import Dispatcher
+from api.jobs.work import Work
+from protos.jobber.jobs.v1 import jobs_pb2 as pb
+from protos.jobber.jobs.v1.jobs_pb2_grpc import JobsServiceServicer
+
+Context = grpc.aio.ServicerContext[object, object]
+
+
+class JobsDoor(JobsServiceServicer):
+    """Translates; what happens is in work.py."""
+
+    def __init__(
+        self, work: Work, dispatcher: Dispatcher, changed: Callable[[set[str]], None], *, batch_bytes: int, batch_rows: int
+    ) -> None:
+        self._work = work
+        self._dispatcher = dispatcher
+        self._changed = changed
+        self._batch_bytes = batch_bytes
+        self._batch_rows = batch_rows
+
+    async def ClaimPlan(self, request: pb.ClaimPlanRequest, context: Context) -> pb.ClaimPlanResponse:
+        """Hand out a job to plan."""
+        job_id = wire.job_id_from(request.job_id)
+        spec = await self._work.claim_plan(job_id, request.dispatch_no)
+        self._changed({job_id})
+        if spec is None:
+            return pb.ClaimPlanResponse()
+        return pb.ClaimPlanResponse(task=wire.plan_task_to(spec, self._batch_bytes, self._batch_rows))
+
+    async def RecordPlan(self, request: pb.RecordPlanRequest, context: Context) -> pb.RecordPlanResponse:
+        """Store a plan, or why there is none."""
+        job_id = wire.job_id_from(request.job_id)
+        if request.HasField("failure"):
+            await self._work.record_fault(job_id, f"{request.failure.code}: {request.failure.message}")
+        else:
+            await self._work.record_plan(job_id, wire.plan_from(request.plan))
+        self._changed({job_id})
+        self._dispatcher.wake()
+        return pb.RecordPlanResponse()
+
+    async def Claim(self, request: pb.ClaimRequest, context: Context) -> pb.ClaimResponse:
+        """Count attempts and hand out batches."""
+        response = pb.ClaimResponse()
+        dispatches = [(wire.key_from(item.key), item.dispatch_no) for item in request.dispatches]
+        claimed, specs = await self._work.claim(dispatches)
+        by_id = {spec.job_id: spec for spec in specs}
+        response.batches.extend(wire.claimed_to(item, by_id[item.key.job_id]) for item in claimed)
+        response.jobs.extend(wire.spec_to(spec) for spec in specs)
+        return response
+
+    async def Acknowledge(self, request: pb.AcknowledgeRequest, context: Context) -> pb.AcknowledgeResponse:
+        """Store receipts; fail the jobs of batches that can never be loaded."""
+        changed = await self._work.acknowledge([wire.receipt_from(item) for item in request.receipts])
+        for failure in request.failures:
+            key = wire.key_from(failure.key)
+            await self._work.fail(key, f"{failure.code}: {failure.message}")
+            changed.add(key.job_id)
+        self._changed(changed)
+        self._dispatcher.wake()
+        return pb.AcknowledgeResponse()

@@ -1,0 +1,100 @@
+"""The HTTP door beside GraphQL: uploads in, rejects and results out."""
+
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from api.identity import Caller
+from api.jobs.multipart import incoming_file
+from api.jobs.rejects import Rejects
+from api.jobs.store import Store
+from api.jobs.uploads import Uploads, WrongType
+from jobber.errors import DiskFull, Forbidden, InvalidData, JobberError, NotFound, QuotaExceeded, Unauthenticated, Unavailable
+from jobber.model import Format
+
+#: Which answer says it.
+STATUS: tuple[tuple[type[JobberError], int], ...] = (
+    (Unauthenticated, 401),
+    (Forbidden, 403),
+    (NotFound, 404),
+    (QuotaExceeded, 413),
+    (WrongType, 415),
+    (InvalidData, 400),
+    (DiskFull, 507),
+    (Unavailable, 503),
+)
+
+Authenticate = Callable[[Request], Awaitable[Caller | None]]
+MEDIA = {Format.CSV: "text/csv; charset=utf-8", Format.NDJSON: "application/x-ndjson"}
+
+
+def routes(uploads: Uploads, rejects: Rejects, store: Store, authenticate: Authenticate) -> list[Route]:
+    """`POST /uploads` (also `/uploads/upload`, as the original), `GET /jobs/{id}/rejects.csv|.ndjson|results.csv|.ndjson`."""
+
+    async def upload(request: Request) -> Response:
+        caller = await _who(request, authenticate)  # before the body is read
+        if caller.role == "VIEWER":
+            raise Forbidden("A viewer may look at jobs, not upload files.")
+        incoming = await incoming_file(request)
+        stored = await uploads.receive(caller.id, incoming.name, incoming.chunks)
+        answer = {"id": stored.id, "fileName": stored.file_name, "bytes": stored.size, "sha256": stored.sha256.hex()}
+        return JSONResponse(answer, 201)
+
+    async def download(request: Request) -> Response:
+        caller = await _who(request, authenticate)
+        kind: Literal["rejects", "results"] = "rejects" if request.path_params["kind"] == "rejects" else "results"
+        form = {"csv": Format.CSV, "ndjson": Format.NDJSON}.get(request.path_params["form"])
+        job_id = request.path_params["job_id"]
+        if request.path_params["kind"] not in ("rejects", "results") or form is None or not _is_uuid(job_id):
+            raise NotFound("There is nothing to download here.")
+        job = await store.job(job_id, None if caller.role == "ADMIN" else caller.id)
+        if job is None:
+            raise NotFound("There is no such job, or it is not yours.")
+        name = f"{job.name}-{job.id}-{kind}.{request.path_params['form']}"
+        headers = {
+            "content-disposition": f'attachment; filename="{name}"',
+            "x-content-type-options": "nosniff",
+            "cache-control": "no-store",
+        }
+        return StreamingResponse(rejects.download(job.id, kind, form), media_type=MEDIA[form], headers=headers)
+
+    return [
+        Route("/uploads", _answered(upload), methods=["POST"]),
+        Route("/uploads/upload", _answered(upload), methods=["POST"]),
+        Route("/jobs/{job_id}/{kind}.{form}", _answered(download), methods=["GET"]),
+    ]
+
+
+def _answered(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Errors as JSON with their code; bugs are left to the application."""
+
+    async def answered(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except JobberError as fault:
+            status = next((code for kind, code in STATUS if isinstance(fault, kind)), 500)
+            # What is left of a body that was refused is not read: the connection ends with the answer.
+            headers = {"connection": "close"} if request.method == "POST" else {}
+            if status == 401:
+                headers["www-authenticate"] = "Bearer"
+            return JSONResponse({"error": {"code": fault.code, "message": fault.message}}, status, headers)
+
+    return answered
+
+
+async def _who(request: Request, authenticate: Authenticate) -> Caller:
+    caller = await authenticate(request)
+    if caller is None:
+        raise Unauthenticated
+    return caller
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False

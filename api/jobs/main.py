@@ -1,0 +1,100 @@
+"""`jobber jobs`: puts the room together and serves it."""
+
+import asyncio
+from pathlib import Path
+
+from jobber.blobs.store import Blobs
+from jobber.transport.connect import open_publisher
+from starlette.requests import HTTPConnection
+from starlette.routing import Mount
+
+from api.database import open_pool
+from api.graphql import graphql_app
+from api.graphql.tokens import token_of
+from api.grpc_server import add_health_and_reflection, grpc_server
+from api.http import http_app, run
+from api.identity import Caller, Identity
+from api.jobs.changes import Changes
+from api.jobs.context import Context, Directory, Services
+from api.jobs.dispatch import Dispatcher
+from api.jobs.graphql_door import schema
+from api.jobs.grpc_door import JobsDoor
+from api.jobs.http_door import routes
+from api.jobs.products_client import ProductsClient
+from api.jobs.rejects import Rejects
+from api.jobs.store import Store
+from api.jobs.submission import Desk
+from api.jobs.uploads import Uploads
+from api.jobs.work import Work
+from api.migrate import migrate
+from jobber import log
+from jobber.job import discover
+from jobber.settings import JobsSettings, TransportSettings
+from protos.jobber.jobs.v1.jobs_pb2_grpc import add_JobsServiceServicer_to_server
+
+#: Connections to PostgreSQL; more than the work that is at once under way on two cores does not help.
+POOL = 12
+
+
+async def serve(settings: JobsSettings, transport: TransportSettings) -> None:
+    """Serve until SIGTERM."""
+    kinds = discover(settings.job_modules)
+    pool = await open_pool(settings.database_url, name="jobber-jobs", size=POOL, timeout=settings.start_timeout)
+    await migrate(settings.database_url, "jobs", Path(__file__).parent / "sql")
+    publisher = await open_publisher(transport)
+    products = ProductsClient(settings.products_grpc_service_url, settings.jwt_secret)
+    directory = Directory(settings.auth_grpc_service_url, settings.jwt_secret)
+    identity = Identity(settings.auth_grpc_service_url, settings.jwt_secret)
+    blobs = Blobs(settings.blobs_url)
+    store, work, changes = Store(pool), Work(pool), Changes()
+    dispatcher = Dispatcher(
+        work,
+        publisher,
+        products,
+        kinds,
+        window=settings.window,
+        job_window=settings.job_window,
+        changed=changes.publish,
+    )
+    rejects = Rejects(store)
+    services = Services(settings, kinds, store, Desk(store, blobs, settings), rejects, dispatcher, directory, changes)
+
+    async def caller_of(connection: HTTPConnection) -> Caller | None:
+        token = token_of(connection)
+        return await identity.caller(token) if token else None
+
+    async def context_of(connection: HTTPConnection) -> Context:
+        return Context(services, await caller_of(connection), str(connection.base_url).rstrip("/"))
+
+    async def ready() -> bool:
+        async with asyncio.timeout(2), pool.connection() as session:
+            await session.execute("SELECT 1")
+        return True
+
+    graphql = graphql_app(schema, context=context_of, settings=settings, subscriptions=True)
+    uploads = Uploads(store, blobs, settings.upload_bytes)
+    app = http_app([*routes(uploads, rejects, store, caller_of), Mount("/graphql", graphql)], ready=ready, settings=settings)
+    server = grpc_server(settings)
+    door = JobsDoor(work, dispatcher, changes.publish, batch_bytes=settings.batch_bytes, batch_rows=settings.batch_rows)
+    add_JobsServiceServicer_to_server(door, server)
+    add_health_and_reflection(server, settings, ["jobber.jobs.v1.JobsService"])
+    dispatching = asyncio.create_task(dispatcher.run(), name="dispatcher")
+
+    async def stop() -> None:
+        dispatching.cancel()
+        await asyncio.gather(dispatching, return_exceptions=True)
+        for part in (publisher, products, directory, identity, pool):
+            await part.close()
+
+    await run(app, server, settings, http_port=settings.http_port, grpc_port=settings.grpc_port, on_stop=[stop])
+
+
+def main() -> None:
+    """Read the environment and serve."""
+    settings, transport = JobsSettings(), TransportSettings()
+    log.configure("jobs", settings.log_level)
+    asyncio.run(serve(settings, transport))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The nouns of this room: a submission, a job as people see it, an upload."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from api.jobs.decide import Limits, Tally
+from jobber.model import InputOptions, Lane, Plan, State
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """An input that is kept in the blob store."""
+
+    key: str
+    size: int
+    upload_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A job that was asked for, checked and ready to be stored."""
+
+    job_id: str
+    owner_id: str
+    #: Canonical name of the job type.
+    name: str
+    #: The validated Args, JSON.
+    args: bytes
+    options: InputOptions
+    limits: Limits
+    priority: int
+    idempotency_key: str | None
+    #: Of everything that makes two submissions the same.
+    payload_sha256: bytes
+    inline: bytes | None = None
+    blob: Blob | None = None
+    #: Inline input is planned at once; None: an executor plans it.
+    plan: Plan | None = None
+    #: Why the input as a whole cannot be loaded, when that is known already.
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as its submitter sees it."""
+
+    id: str
+    #: Order of submission.
+    number: int
+    owner_id: str
+    name: str
+    state: State
+    error: str | None
+    warnings: tuple[str, ...]
+    #: None until the plan is recorded.
+    total: int | None
+    batches: int | None
+    tally: Tally
+    changes: int
+    attempt: int
+    parent_id: str | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    #: Seconds from start to end, or to now, by the database's clock.
+    seconds: float
+
+    @property
+    def unprocessed(self) -> int:
+        """Records that a failed or cancelled job never came to."""
+        if self.state in (State.FAILED, State.CANCELED):
+            return max((self.total or 0) - self.tally.ended, 0)
+        return 0
+
+    @property
+    def seq(self) -> int:
+        """Grows with every change that a follower can see."""
+        return self.changes + self.tally.receipts
+
+    @property
+    def rows_per_second(self) -> float:
+        """Records ended per second since the start."""
+        return self.tally.ended / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that a user has stored."""
+
+    id: str
+    owner_id: str
+    file_name: str
+    blob_key: str
+    size: int
+    sha256: bytes
+    created_at: datetime
+
+
+def lane_of(batches: int) -> Lane:
+    """Jobs of one batch take the fast lane."""
+    return Lane.FAST if batches <= 1 else Lane.BULK

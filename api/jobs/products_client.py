@@ -1,0 +1,57 @@
+"""What the jobs service asks of the products service."""
+
+from collections.abc import Mapping, Sequence
+
+import grpc
+import grpc.aio
+
+from api.jobs.wire import receipt_from
+from jobber.credentials import service_token
+from jobber.errors import Unavailable
+from jobber.model import Receipt
+from protos import client
+from protos.jobber.products.v1 import products_pb2 as pb
+from protos.jobber.products.v1.products_pb2_grpc import ProductsServiceAsyncStub, ProductsServiceStub
+
+#: Seconds; a dispatch round waits so long for charges while it holds the dispatch lock.
+CHARGES_DEADLINE = 2.0
+#: Seconds; closing waits for the loads of the job that are in their transaction.
+CLOSE_DEADLINE = 30.0
+
+
+class ProductsClient:
+    """One channel to products, for charges and for closing jobs."""
+
+    def __init__(self, addresses: str, jwt_secret: str) -> None:
+        self._channel = grpc.aio.insecure_channel(client.target(addresses), options=list(client.OPTIONS))
+        self._stub: ProductsServiceAsyncStub = ProductsServiceStub(self._channel)
+        self._metadata = client.credential(service_token(jwt_secret))
+
+    async def charges(self) -> Mapping[str, str]:
+        """Charge by category, as decimal text. Raises Unavailable."""
+        try:
+            answer = await self._stub.ListCategories(
+                pb.ListCategoriesRequest(), timeout=CHARGES_DEADLINE, metadata=self._metadata
+            )
+        except grpc.aio.AioRpcError as fault:
+            raise Unavailable(f"The products service does not tell its charges: {fault.code().name}") from fault
+        return {category.name: category.charge for category in answer.categories}
+
+    async def close_job(self, job_id: str) -> Sequence[Receipt]:
+        """Close the job for good; every receipt of it. Raises Unavailable."""
+        receipts: list[Receipt] = []
+        try:
+            call = self._stub.CloseJob(pb.CloseJobRequest(job_id=job_id), timeout=CLOSE_DEADLINE, metadata=self._metadata)
+            async for page in call:
+                receipts.extend(receipt_from(receipt) for receipt in page.receipts)
+        except grpc.aio.AioRpcError as fault:
+            raise Unavailable(f"The products service does not close job {job_id}: {fault.code().name}") from fault
+        return receipts
+
+    async def ready(self) -> bool:
+        """Whether the channel is connected."""
+        return self._channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()

@@ -1,0 +1,109 @@
+-- Jobs, their plans, attempts and receipts. The job and batch rows are the outbox: the database alone is the truth.
+
+-- Reference data (charges by category), frozen at a job's start; jobs that start with the same data share a row.
+CREATE TABLE jobs.lookups (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sha256 bytea NOT NULL UNIQUE,
+    body bytea NOT NULL
+);
+
+CREATE TABLE jobs.uploads (
+    id uuid PRIMARY KEY,
+    owner_id uuid NOT NULL,
+    file_name text NOT NULL,
+    blob_key text NOT NULL,
+    bytes bigint NOT NULL,
+    sha256 bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX uploads_by_name ON jobs.uploads (owner_id, file_name, created_at DESC);
+
+CREATE TABLE jobs.jobs (
+    id uuid PRIMARY KEY,
+    -- Order of submission, for pages.
+    number bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+    owner_id uuid NOT NULL,
+    name text NOT NULL,
+    args bytea NOT NULL,
+    -- jobber.model.InputOptions, JSON: how the input is to be cut.
+    input_options bytea NOT NULL,
+    idempotency_key text,
+    payload_sha256 bytea NOT NULL,
+    -- Exactly one of the two holds the input; none when a submission already failed or was empty.
+    inline_data bytea,
+    upload_id uuid REFERENCES jobs.uploads,
+    blob_key text,
+    blob_bytes bigint,
+    max_errors bigint,
+    max_error_ratio double precision,
+    -- 0 low, 1 normal, 2 high.
+    priority smallint NOT NULL DEFAULT 1,
+    state text NOT NULL CHECK (state IN ('QUEUED', 'VALIDATING', 'RUNNING', 'PAUSED', 'CANCELING',
+                                         'CANCELED', 'SUCCEEDED', 'PARTIAL', 'FAILED')),
+    -- What a job in CANCELING becomes once products has closed it.
+    closing text CHECK (closing IN ('CANCELED', 'FAILED')),
+    error text,
+    warnings text[] NOT NULL DEFAULT '{}',
+    -- The plan; null until it is recorded, and never changed after.
+    layout bytea,
+    total bigint,
+    batches integer,
+    lane text CHECK (lane IN ('fast', 'bulk')),
+    lookups_id bigint REFERENCES jobs.lookups,
+    -- Batches below it were dispatched at least once.
+    next_batch integer NOT NULL DEFAULT 0,
+    plan_no integer NOT NULL DEFAULT 0,
+    plan_dispatched_at timestamptz,
+    plan_claimed_at timestamptz,
+    plan_attempts integer NOT NULL DEFAULT 0,
+    parent_id uuid REFERENCES jobs.jobs,
+    attempt integer NOT NULL DEFAULT 1,
+    -- Changes of state; with the number of receipts it makes the sequence number of progress.
+    changes bigint NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    started_at timestamptz,
+    ended_at timestamptz
+);
+CREATE UNIQUE INDEX jobs_idempotency ON jobs.jobs (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE INDEX jobs_of_owner ON jobs.jobs (owner_id, number DESC);
+-- Jobs that have something left to dispatch.
+CREATE INDEX jobs_hungry ON jobs.jobs (number)
+    WHERE state IN ('QUEUED', 'RUNNING') AND batches IS NOT NULL AND next_batch < batches;
+CREATE INDEX jobs_unplanned ON jobs.jobs (number) WHERE state IN ('QUEUED', 'VALIDATING') AND batches IS NULL;
+CREATE INDEX jobs_closing ON jobs.jobs (number) WHERE state = 'CANCELING';
+
+CREATE TABLE jobs.batches (
+    job_id uuid NOT NULL REFERENCES jobs.jobs,
+    batch_no integer NOT NULL,
+    start bigint NOT NULL,
+    length bigint NOT NULL,
+    first_row bigint NOT NULL,
+    rows integer NOT NULL,
+    sha256 bytea NOT NULL,
+    dispatch_no integer NOT NULL DEFAULT 0,
+    dispatched_at timestamptz,
+    claimed_at timestamptz,
+    attempts integer NOT NULL DEFAULT 0,
+    -- Its receipt is stored.
+    settled boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (job_id, batch_no)
+);
+-- Batches that are with executors.
+CREATE INDEX batches_outstanding ON jobs.batches (job_id, batch_no) WHERE dispatch_no > 0 AND NOT settled;
+
+CREATE TABLE jobs.receipts (
+    job_id uuid NOT NULL,
+    batch_no integer NOT NULL,
+    inserted bigint NOT NULL,
+    updated bigint NOT NULL,
+    unchanged bigint NOT NULL,
+    rejected bigint NOT NULL,
+    rejects bytea NOT NULL,
+    results bytea NOT NULL,
+    committed_at timestamptz NOT NULL,
+    PRIMARY KEY (job_id, batch_no),
+    FOREIGN KEY (job_id, batch_no) REFERENCES jobs.batches
+);
+-- The blocks are compressed already.
+ALTER TABLE jobs.receipts ALTER COLUMN rejects SET STORAGE EXTERNAL;
+ALTER TABLE jobs.receipts ALTER COLUMN results SET STORAGE EXTERNAL;

@@ -1,0 +1,292 @@
+"""The SQL of jobs as people see them: submit, read, cancel, pause, uploads. What executors do is in work.py."""
+
+from collections.abc import Sequence
+from typing import Any, LiteralString
+
+from msgspec import json as msgjson
+from psycopg.rows import dict_row
+
+from api.database import Connection, Pool
+from api.database import connection as checkout
+from api.jobs.decide import Tally
+from api.jobs.model import Job, Submission, Upload, lane_of
+from jobber.errors import Conflict, InvalidState, NotFound
+from jobber.model import PlannedBatch, State
+
+JOB: LiteralString = """
+    SELECT j.id, j.number, j.owner_id, j.name, j.state, j.error, j.warnings, j.total, j.batches, j.changes, j.attempt,
+           j.parent_id, j.created_at, j.started_at, j.ended_at,
+           greatest(extract(epoch FROM coalesce(j.ended_at, clock_timestamp()) - coalesce(j.started_at, j.created_at)),
+                    0)::float8 AS seconds,
+           t.receipts, t.inserted, t.updated, t.unchanged, t.rejected
+      FROM jobs.jobs j
+      CROSS JOIN LATERAL (
+           SELECT count(*) AS receipts, coalesce(sum(r.inserted), 0)::bigint AS inserted,
+                  coalesce(sum(r.updated), 0)::bigint AS updated, coalesce(sum(r.unchanged), 0)::bigint AS unchanged,
+                  coalesce(sum(r.rejected), 0)::bigint AS rejected
+             FROM jobs.receipts r WHERE r.job_id = j.id) t
+"""
+
+INSERT_JOB: LiteralString = """
+    INSERT INTO jobs.jobs (id, owner_id, name, args, input_options, idempotency_key, payload_sha256, inline_data, upload_id,
+                           blob_key, blob_bytes, max_errors, max_error_ratio, priority, state, error, warnings, layout, total,
+                           batches, lane, started_at, ended_at)
+    VALUES (%(id)s, %(owner_id)s, %(name)s, %(args)s, %(input_options)s, %(idempotency_key)s, %(payload_sha256)s, %(inline)s,
+            %(upload_id)s, %(blob_key)s, %(blob_bytes)s, %(max_errors)s, %(max_error_ratio)s, %(priority)s, %(state)s,
+            %(error)s, %(warnings)s, %(layout)s, %(total)s, %(batches)s, %(lane)s,
+            CASE WHEN %(ended)s THEN clock_timestamp() END, CASE WHEN %(ended)s THEN clock_timestamp() END)
+    ON CONFLICT (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+"""
+
+INSERT_BATCHES: LiteralString = """
+    INSERT INTO jobs.batches (job_id, batch_no, start, length, first_row, rows, sha256)
+    SELECT %s, (n - 1)::integer, o, l, f, r, h
+      FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::integer[], %s::bytea[]) WITH ORDINALITY AS b(o, l, f, r, h, n)
+"""
+
+
+class Store:
+    """Jobs and uploads in the `jobs` schema."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    async def submit(self, asked: Submission) -> tuple[str, bool]:
+        """Store the job, durably; answer its id and whether it was there before.
+
+        Raises Conflict when the owner used the idempotency key for another payload, NotFound when the upload has gone.
+        """
+        async with checkout(self.pool) as connection, connection.transaction():
+            if asked.blob and asked.blob.upload_id:
+                await _hold_upload(connection, asked.blob.upload_id)
+            inserted = await connection.execute(INSERT_JOB, _job_row(asked))
+            if inserted.rowcount == 0:
+                return await _same_job(connection, asked), True
+            if asked.plan and asked.plan.batches:
+                await insert_batches(connection, asked.job_id, asked.plan.batches)
+        return asked.job_id, False
+
+    async def job(self, job_id: str, owner_id: str | None) -> Job | None:
+        """The job, if it is there and belongs to `owner_id` (None: whoever)."""
+        jobs = await self._jobs(
+            JOB + "WHERE j.id = %(id)s AND (%(owner)s::uuid IS NULL OR j.owner_id = %(owner)s)",
+            {"id": job_id, "owner": owner_id},
+        )
+        return jobs[0] if jobs else None
+
+    async def jobs(
+        self,
+        owner_id: str | None,
+        *,
+        first: int | None = None,
+        before: int | None = None,
+        name: str | None = None,
+        states: Sequence[State] = (),
+        created_after: object = None,
+    ) -> list[Job]:
+        """Jobs of `owner_id` (None: of everyone), newest first; `before` is the number of the last one seen."""
+        return await self._jobs(
+            JOB
+            + """WHERE (%(owner)s::uuid IS NULL OR j.owner_id = %(owner)s)
+                   AND (%(before)s::bigint IS NULL OR j.number < %(before)s)
+                   AND (%(name)s::text IS NULL OR j.name = %(name)s)
+                   AND (%(states)s::text[] = '{}' OR j.state = ANY (%(states)s))
+                   AND (%(after)s::timestamptz IS NULL OR j.created_at > %(after)s)
+                 ORDER BY j.number DESC LIMIT %(first)s""",
+            {
+                "owner": owner_id,
+                "before": before,
+                "name": name,
+                "states": [str(state) for state in states],
+                "after": created_after,
+                "first": first,
+            },
+        )
+
+    async def _jobs(self, query: LiteralString, parameters: dict[str, Any]) -> list[Job]:
+        async with checkout(self.pool) as connection, connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(query, parameters)
+            return [_job(row) for row in await cursor.fetchall()]
+
+    async def cancel(self, job_id: str, owner_id: str | None) -> State:
+        """Mark the job as CANCELING; answer its state after. A job that is CANCELING or CANCELED stays as it is.
+
+        Raises NotFound; InvalidState when it has ended otherwise.
+        """
+        async with checkout(self.pool) as connection, connection.transaction():
+            state = await _locked_state(connection, job_id, owner_id)
+            if state in (State.CANCELING, State.CANCELED):
+                return state
+            if state.terminal:
+                raise InvalidState(f"The job has ended ({state}); it cannot be cancelled any more.")
+            await connection.execute(
+                "UPDATE jobs.jobs SET state = 'CANCELING', closing = 'CANCELED', error = 'Cancelled on request.',"
+                " changes = changes + 1 WHERE id = %s",
+                [job_id],
+            )
+            return State.CANCELING
+
+    async def pause(self, job_id: str, owner_id: str | None) -> None:
+        """Stop dispatching; batches that are on their way come to their end. Raises NotFound, InvalidState."""
+        async with checkout(self.pool) as connection, connection.transaction():
+            state = await _locked_state(connection, job_id, owner_id)
+            if state is State.PAUSED:
+                return
+            if state not in (State.QUEUED, State.VALIDATING, State.RUNNING):
+                raise InvalidState(f"Only a job that is waiting or running can be paused; this one is {state}.")
+            await connection.execute("UPDATE jobs.jobs SET state = 'PAUSED', changes = changes + 1 WHERE id = %s", [job_id])
+
+    async def resume(self, job_id: str, owner_id: str | None) -> None:
+        """Go on with a paused job. Raises NotFound, InvalidState."""
+        async with checkout(self.pool) as connection, connection.transaction():
+            state = await _locked_state(connection, job_id, owner_id)
+            if state is not State.PAUSED:
+                raise InvalidState(f"Only a paused job can be resumed; this one is {state}.")
+            # Claims of a paused job are dropped, so that what was dispatched has to be issued again.
+            await connection.execute(
+                """WITH reset AS (
+                       UPDATE jobs.batches SET dispatched_at = '-infinity', claimed_at = NULL
+                        WHERE job_id = %(id)s AND dispatch_no > 0 AND NOT settled)
+                   UPDATE jobs.jobs
+                      SET state = CASE WHEN started_at IS NULL THEN 'QUEUED' ELSE 'RUNNING' END, changes = changes + 1,
+                          plan_dispatched_at = NULL
+                    WHERE id = %(id)s""",
+                {"id": job_id},
+            )
+
+    async def add_upload(self, upload: Upload) -> None:
+        """Remember a file that the blob store holds."""
+        async with checkout(self.pool) as connection:
+            await connection.execute(
+                "INSERT INTO jobs.uploads (id, owner_id, file_name, blob_key, bytes, sha256) VALUES (%s, %s, %s, %s, %s, %s)",
+                [upload.id, upload.owner_id, upload.file_name, upload.blob_key, upload.size, upload.sha256],
+            )
+
+    async def upload(self, owner_id: str, name_or_id: str) -> Upload | None:
+        """The owner's upload of that id, else the newest of that file name."""
+        async with checkout(self.pool) as connection, connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(
+                """SELECT id::text, owner_id::text, file_name, blob_key, bytes AS size, sha256, created_at
+                     FROM jobs.uploads WHERE owner_id = %(owner)s AND (id::text = %(name)s OR file_name = %(name)s)
+                    ORDER BY id::text = %(name)s DESC, created_at DESC, id DESC LIMIT 1""",
+                {"owner": owner_id, "name": name_or_id},
+            )
+            row = await cursor.fetchone()
+            return Upload(**row) if row else None
+
+    async def blocks(self, job_id: str, kind: LiteralString, after_batch: int, most: int) -> list[tuple[int, bytes]]:
+        """Non-empty blocks (`rejects` or `results`) of the job's receipts, by batch_no, from behind `after_batch`."""
+        query: LiteralString = (
+            f"SELECT batch_no, {kind} FROM jobs.receipts WHERE job_id = %s AND batch_no > %s AND {kind} <> ''"
+            " ORDER BY batch_no LIMIT %s"
+        )
+        async with checkout(self.pool) as connection:
+            cursor = await connection.execute(query, [job_id, after_batch, most])
+            return [(number, bytes(block)) for number, block in await cursor.fetchall()]
+
+    async def layout(self, job_id: str) -> bytes | None:
+        """How the job's input is read (jobber.model.Layout, JSON); None before the plan."""
+        async with checkout(self.pool) as connection:
+            cursor = await connection.execute("SELECT layout FROM jobs.jobs WHERE id = %s", [job_id])
+            row = await cursor.fetchone()
+            return bytes(row[0]) if row and row[0] is not None else None
+
+
+async def insert_batches(connection: Connection, job_id: str, batches: Sequence[PlannedBatch]) -> None:
+    """Store a plan's batches, in order."""
+    await connection.execute(
+        INSERT_BATCHES,
+        [
+            job_id,
+            [batch.offset for batch in batches],
+            [batch.length for batch in batches],
+            [batch.first_row for batch in batches],
+            [batch.rows for batch in batches],
+            [batch.sha256 for batch in batches],
+        ],
+    )
+
+
+def _job_row(asked: Submission) -> dict[str, Any]:
+    plan, blob = asked.plan, asked.blob
+    if asked.error is not None:
+        state = State.FAILED
+    elif plan is not None and not plan.batches:
+        state = State.SUCCEEDED
+    else:
+        state = State.QUEUED
+    return {
+        "id": asked.job_id,
+        "owner_id": asked.owner_id,
+        "name": asked.name,
+        "args": asked.args,
+        "input_options": msgjson.encode(asked.options),
+        "idempotency_key": asked.idempotency_key,
+        "payload_sha256": asked.payload_sha256,
+        "inline": asked.inline,
+        "upload_id": blob.upload_id if blob else None,
+        "blob_key": blob.key if blob else None,
+        "blob_bytes": blob.size if blob else None,
+        "max_errors": asked.limits.max_errors,
+        "max_error_ratio": asked.limits.max_error_ratio,
+        "priority": asked.priority,
+        "state": str(state),
+        "error": asked.error,
+        "warnings": list(plan.warnings) if plan else [],
+        "layout": msgjson.encode(plan.layout) if plan else None,
+        "total": plan.rows if plan else None,
+        "batches": len(plan.batches) if plan else None,
+        "lane": str(lane_of(len(plan.batches))) if plan else None,
+        "ended": state.terminal,
+    }
+
+
+async def _hold_upload(connection: Connection, upload_id: str) -> None:
+    """Lock the upload's row, so that it cannot expire under a job that is being made of it."""
+    held = await connection.execute("SELECT 1 FROM jobs.uploads WHERE id = %s FOR KEY SHARE", [upload_id])
+    if held.rowcount == 0:
+        raise NotFound("The upload has expired; upload the file again.")
+
+
+async def _same_job(connection: Connection, asked: Submission) -> str:
+    cursor = await connection.execute(
+        "SELECT id::text, payload_sha256 FROM jobs.jobs WHERE owner_id = %s AND idempotency_key = %s",
+        [asked.owner_id, asked.idempotency_key],
+    )
+    row = await cursor.fetchone()
+    if row is None or bytes(row[1]) != asked.payload_sha256:
+        raise Conflict
+    return str(row[0])
+
+
+async def _locked_state(connection: Connection, job_id: str, owner_id: str | None) -> State:
+    cursor = await connection.execute(
+        "SELECT state FROM jobs.jobs WHERE id = %(id)s AND (%(owner)s::uuid IS NULL OR owner_id = %(owner)s) FOR UPDATE",
+        {"id": job_id, "owner": owner_id},
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound("There is no such job, or it is not yours.")
+    return State(row[0])
+
+
+def _job(row: dict[str, Any]) -> Job:
+    return Job(
+        id=str(row["id"]),
+        number=row["number"],
+        owner_id=str(row["owner_id"]),
+        name=row["name"],
+        state=State(row["state"]),
+        error=row["error"],
+        warnings=tuple(row["warnings"]),
+        total=row["total"],
+        batches=row["batches"],
+        tally=Tally(row["receipts"], row["inserted"], row["updated"], row["unchanged"], row["rejected"]),
+        changes=row["changes"],
+        attempt=row["attempt"],
+        parent_id=str(row["parent_id"]) if row["parent_id"] else None,
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        seconds=row["seconds"],
+    )

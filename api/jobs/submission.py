@@ -1,0 +1,210 @@
+"""From what a caller sends to a job that can be stored: everything that can be refused is refused here, with nothing stored."""
+
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from jobber.blobs.store import Blobs
+from jobber.contract import Contract
+from operators.plan import plan
+
+from api.jobs.decide import Limits
+from api.jobs.model import Blob, Submission
+from api.jobs.store import Store
+from jobber.errors import InvalidData, NotFound, StructureFault
+from jobber.job import JobType, find
+from jobber.model import Format, InputOptions
+from jobber.settings import JobsSettings
+
+#: Names of a job, a file or a key that are longer than this are no names.
+MAX_NAME = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a caller sends, decoded from GraphQL and nothing more."""
+
+    owner_id: str
+    name: str
+    #: The JSON text of `data`, untouched; or
+    data: bytes | None = None
+    #: an upload's id or name.
+    file_name: str | None = None
+    options: Mapping[str, Any] | None = None
+    idempotency_key: str | None = None
+    format: Format | None = None
+
+
+class Desk:
+    """Takes submissions."""
+
+    def __init__(self, store: Store, blobs: Blobs, settings: JobsSettings) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._settings = settings
+
+    async def submit(self, asked: Asked) -> tuple[str, bool]:
+        """Store the job durably; answer its id and whether the same submission was made before.
+
+        Raises UnknownJob, InvalidData, NotFound (no such upload), Conflict.
+        """
+        kind = find(asked.name)
+        key = asked.idempotency_key
+        if key is not None and not (0 < len(key) <= MAX_NAME and key.isprintable()):
+            raise InvalidData(f"An idempotency key has 1 to {MAX_NAME} printable characters.")
+        options, limits, priority = _options(asked, self._settings)
+        inline, file_name, args = _split(asked, kind)
+        kind.decode_args(args)
+        digest = hashlib.sha256(
+            msgspec.json.encode([kind.name, asked.options or {}, asked.format, file_name, args.decode()]) + (inline or b"")
+        ).digest()
+        job_id = uuid7()
+        blob, planned, error = None, None, None
+        if file_name is not None:
+            blob = await self._upload(asked.owner_id, file_name)
+        else:
+            assert inline is not None
+            try:
+                planned = plan([inline], Contract.of(kind.contract), msgspec.structs.replace(options, format=Format.JSON))
+            except StructureFault as fault:
+                error = f"{fault.fault}: {fault.message}"
+            if len(inline) > self._settings.inline_bytes:
+                stored = await self._blobs.put(f"inline/{job_id}", _once(inline), len(inline))
+                blob, inline = Blob(f"inline/{job_id}", stored.bytes), None
+        submission = Submission(
+            job_id, asked.owner_id, kind.name, args, options, limits, priority, key, digest, inline, blob, planned, error
+        )
+        try:
+            stored_id, replayed = await self._store.submit(submission)
+        except BaseException:
+            await self._drop(blob)
+            raise
+        if replayed:
+            await self._drop(blob)
+        return stored_id, replayed
+
+    async def _drop(self, blob: Blob | None) -> None:
+        """An inline input's blob belongs to its job alone; without the job it is an orphan."""
+        if blob and blob.upload_id is None:
+            await self._blobs.delete(blob.key)
+
+    async def _upload(self, owner_id: str, name: str) -> Blob:
+        upload = await self._store.upload(owner_id, name) if len(name) <= MAX_NAME and "\0" not in name else None
+        if upload is None:
+            raise NotFound(f"You have no upload called {name[:80]!r}. Upload the file first: POST /uploads.")
+        return Blob(upload.blob_key, upload.size, upload.id)
+
+
+def _split(asked: Asked, kind: JobType) -> tuple[bytes | None, str | None, bytes]:
+    """Inline records, or an upload's name; and the arguments beside them.
+
+    `data` is an array of records, one record, `{"fileName": …, args}` or `{"records": […], args}`.
+    """
+    if asked.data is None:
+        return None, asked.file_name, b"{}"
+    text = _text(asked.data)
+    if text.lstrip(b" \t\r\n")[:1] != b"{":
+        return text, None, b"{}"
+    try:
+        members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return text, None, b"{}"  # a record that only the file rules can judge
+    columns = {column.name for column in Contract.of(kind.contract).columns}
+    if "fileName" in members and "fileName" not in columns:
+        try:
+            name = msgspec.json.decode(members.pop("fileName"), type=str)
+        except msgspec.MsgspecError as fault:
+            raise InvalidData("fileName must be a text: the name or the id of an upload.") from fault
+        return None, name, msgspec.json.encode(members)
+    if "records" in members and "records" not in columns:
+        return bytes(members.pop("records")), None, msgspec.json.encode(members)
+    return text, None, b"{}"
+
+
+def _text(data: bytes) -> bytes:
+    """The JSON text in `data`, which is that text itself, or a JSON string that holds it.
+
+    Raises InvalidData when it is not JSON. Its bytes are kept: numbers and duplicate keys are judged by the contract.
+    """
+    if data.lstrip(b" \t\r\n")[:1] == b'"':
+        try:
+            data = msgspec.json.decode(data, type=str).encode()
+        except (msgspec.MsgspecError, UnicodeError) as fault:
+            raise InvalidData(f"`data` is not JSON: {fault}") from fault
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    try:
+        data.decode()
+        msgspec.json.decode(data, type=msgspec.Raw)
+    except RecursionError:
+        pass  # too deep to check here; planning does not recurse, and the record is rejected for its depth
+    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        # msgspec refuses lone surrogates, which RFC 8259 section 8.2 lets pass as JSON; they are a reject, later.
+        if not _is_json(data):
+            raise InvalidData(f"`data` is not JSON: {fault}") from fault
+    return data
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data, parse_int=str, parse_float=str, parse_constant=_refuse)
+    except (ValueError, UnicodeDecodeError):
+        return False
+    except RecursionError:
+        return True
+    return True
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(name)
+
+
+def _options(asked: Asked, settings: JobsSettings) -> tuple[InputOptions, Limits, int]:
+    given = {key: value for key, value in (asked.options or {}).items() if value is not None}
+    for later in ("dry_run", "max_rows_per_second", "run_at", "webhook_url"):
+        if given.get(later):
+            raise InvalidData(f"The option {later} is not served by this version.")
+    if given.get("mode", "INSERT") != "INSERT" or given.get("atomicity", "BATCH") != "BATCH":
+        raise InvalidData("This version loads with mode INSERT and atomicity BATCH.")
+    for single in ("delimiter", "quote"):
+        value = given.get(single)
+        if value is not None and (len(value) != 1 or not value.isascii() or value in "\r\n\0"):
+            raise InvalidData(f"The option {single} must be one ASCII character.")
+    if given.get("delimiter", ",") == given.get("quote", '"'):
+        raise InvalidData("delimiter and quote must differ.")
+    errors, ratio = given.get("max_errors"), given.get("max_error_ratio")
+    if errors is not None and errors < 0:
+        raise InvalidData("maxErrors must be at least 0.")
+    if ratio is not None and not 0 <= ratio <= 1:
+        raise InvalidData("maxErrorRatio must be between 0 and 1.")
+    mapping = given.get("mapping") or {}
+    if not isinstance(mapping, dict) or not all(isinstance(value, str) for value in mapping.values()):
+        raise InvalidData('mapping must be an object: {"<contract column>": "<input column>"}.')
+    options = InputOptions(
+        format=asked.format,
+        delimiter=given.get("delimiter", ","),
+        quote=given.get("quote", '"'),
+        encoding=given.get("encoding", "utf-8"),
+        mapping=mapping,
+        batch_bytes=settings.batch_bytes,
+        batch_rows=settings.batch_rows,
+    )
+    priority = {"LOW": 0, "NORMAL": 1, "HIGH": 2}[given.get("priority", "NORMAL")]
+    return options, Limits(errors, ratio), priority
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+def uuid7() -> str:
+    """A UUID that sorts by time (RFC 9562 5.7): new rows land side by side in an index. Not a secret."""
+    value = (time.time_ns() // 1_000_000 & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10))
+    value = value & ~(0xF << 76) | 7 << 76
+    value = value & ~(0x3 << 62) | 2 << 62
+    return str(uuid.UUID(int=value))

@@ -1,0 +1,62 @@
+"""Uploads: a file goes to the blob store as it comes, and is remembered once it is durable."""
+
+import uuid
+from collections.abc import AsyncIterable, AsyncIterator
+from datetime import UTC, datetime
+from pathlib import PurePosixPath, PureWindowsPath
+
+from jobber.blobs.store import Blobs
+
+from api.jobs.model import Upload
+from api.jobs.store import Store
+from jobber.errors import Terminal
+
+#: A zip archive begins like this; it holds files, and we load one.
+ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+
+
+class WrongType(Terminal):
+    """A zip archive cannot be loaded: unpack it and upload the file itself."""
+
+    code = "INVALID_DATA"
+
+
+class Uploads:
+    """Takes files of users."""
+
+    def __init__(self, store: Store, blobs: Blobs, limit: int) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._limit = limit
+
+    async def receive(self, owner_id: str, file_name: str, chunks: AsyncIterable[bytes]) -> Upload:
+        """Store the file durably; nothing of it is kept when that fails.
+
+        Raises QuotaExceeded, DiskFull, WrongType.
+        """
+        upload_id = str(uuid.uuid4())
+        key = f"uploads/{upload_id}"
+        stored = await self._blobs.put(key, _checked(chunks), self._limit)
+        upload = Upload(upload_id, owner_id, tidy(file_name), key, stored.bytes, stored.sha256, datetime.now(UTC))
+        try:
+            await self._store.add_upload(upload)
+        except BaseException:
+            await self._blobs.delete(key)
+            raise
+        return upload
+
+
+async def _checked(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    head = b""
+    async for chunk in chunks:
+        if len(head) < 4:
+            head += chunk[:4]
+            if head.startswith(ZIP):
+                raise WrongType
+        yield chunk
+
+
+def tidy(name: str) -> str:
+    """A file name without folders and control characters, at most 255 characters. It names nothing on our disks."""
+    last = PurePosixPath(PureWindowsPath(name).name).name
+    return "".join(character for character in last if character.isprintable())[:255] or "upload"

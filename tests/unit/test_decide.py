@@ -1,0 +1,116 @@
+"""What the jobs service decides: ends, fair turns, and what counts as lost."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.jobs.decide import Hungry, Limits, Outstanding, Tally, choose, lost, verdict
+from jobber.model import State
+
+
+@pytest.mark.parametrize(
+    ("tally", "limits", "state"),
+    [
+        (Tally(2, 10, 0, 0, 0), Limits(), State.SUCCEEDED),
+        (Tally(2, 9, 0, 0, 1), Limits(), State.PARTIAL),
+        (Tally(2, 0, 0, 0, 10), Limits(), State.FAILED),
+        (Tally(1, 5, 0, 0, 0), Limits(), None),
+        (Tally(2, 9, 0, 0, 1), Limits(max_errors=0), State.FAILED),
+        (Tally(2, 9, 0, 0, 1), Limits(max_errors=1), State.PARTIAL),
+        (Tally(2, 8, 0, 0, 2), Limits(max_error_ratio=0.1), State.FAILED),
+        (Tally(2, 9, 0, 0, 1), Limits(max_error_ratio=0.1), State.PARTIAL),
+        (Tally(2, 9, 0, 0, 1), Limits(max_errors=5, max_error_ratio=0.0), State.FAILED),
+        (Tally(1, 2, 0, 0, 3), Limits(max_errors=2), State.FAILED),
+    ],
+)
+def test_a_job_ends_as_its_receipts_say(tally: Tally, limits: Limits, state: State | None) -> None:
+    end = verdict(tally, total=10, batches=2, limits=limits)
+    assert (end.state if end else None) == state
+
+
+def test_a_job_over_its_limit_is_closed_first_while_batches_are_on_their_way() -> None:
+    early = verdict(Tally(1, 0, 0, 0, 5), total=10, batches=2, limits=Limits(max_errors=2))
+    late = verdict(Tally(2, 5, 0, 0, 5), total=10, batches=2, limits=Limits(max_errors=2))
+    assert early is not None
+    assert early.closing
+    assert late is not None
+    assert not late.closing
+    assert "5 of 10" in (late.error or "")
+
+
+def hungry(job: str, owner: str, *, priority: int = 1, next_batch: int = 0, batches: int = 10, outstanding: int = 0) -> Hungry:
+    return Hungry(job, owner, priority, int(job[1:]), next_batch, batches, outstanding)
+
+
+def test_a_small_job_goes_before_the_rest_of_a_large_one() -> None:
+    chosen = choose([hungry("j1", "a", batches=100), hungry("j2", "b", batches=1)], room=4, job_window=8)
+    assert chosen == [("j1", 0), ("j2", 0), ("j1", 1), ("j1", 2)]
+
+
+def test_jobs_of_one_owner_take_turns_too() -> None:
+    chosen = choose([hungry("j1", "a", outstanding=3, next_batch=3), hungry("j2", "a", batches=2)], room=3, job_window=8)
+    assert chosen == [("j2", 0), ("j2", 1), ("j1", 3)]
+
+
+def test_priority_comes_first() -> None:
+    chosen = choose([hungry("j1", "a"), hungry("j2", "a", priority=2, batches=2)], room=3, job_window=8)
+    assert chosen == [("j2", 0), ("j2", 1), ("j1", 0)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.integers(0, 5), st.integers(1, 30), st.integers(0, 9)),
+        max_size=12,
+    ),
+    st.integers(0, 40),
+    st.integers(1, 8),
+)
+def test_windows_are_kept_and_no_owner_is_starved(
+    specs: list[tuple[str, int, int, int, int]], room: int, job_window: int
+) -> None:
+    jobs = [
+        Hungry(f"j{i}", owner, priority, i, min(done, batches), batches, min(out, done))
+        for i, (owner, priority, done, batches, out) in enumerate(specs)
+    ]
+    chosen = choose(jobs, room=room, job_window=job_window)
+    assert len(chosen) <= room
+    assert len(set(chosen)) == len(chosen)
+    for job in jobs:
+        mine = [no for job_id, no in chosen if job_id == job.job_id]
+        assert mine == list(range(job.next_batch, job.next_batch + len(mine)))
+        assert job.outstanding + len(mine) <= max(job_window, job.outstanding)
+        assert job.next_batch + len(mine) <= job.batches
+    able = [job for job in jobs if job.next_batch < job.batches and job.outstanding < job_window]
+    top = max((job.priority for job in able), default=0)
+    owners = {job.owner_id for job in able if job.priority == top}
+    if len(owners) <= room:
+        served = {job.owner_id for job in jobs for job_id, _ in chosen if job_id == job.job_id}
+        assert owners <= served
+
+
+def out(no: int, ago: float, claimed: float | None = None, dispatch: int = 1) -> Outstanding:
+    return Outstanding("j", no, dispatch, ago, claimed)
+
+
+@pytest.mark.parametrize(
+    ("outstanding", "expected"),
+    [
+        ([out(0, 1.0)], []),
+        # Nothing was claimed for as long as it waits.
+        ([out(0, 3.0)], [("j", 0)]),
+        # It waits its turn: earlier dispatches are being claimed.
+        ([out(0, 3.0, claimed=0.5), out(1, 3.0)], []),
+        # A later dispatch overtook it.
+        ([out(0, 9.0), out(1, 1.0, claimed=0.5)], [("j", 0)]),
+        # The delay doubles with each dispatch.
+        ([out(0, 3.0, dispatch=2)], []),
+        ([out(0, 5.0, dispatch=2)], [("j", 0)]),
+        ([out(0, 21.0, dispatch=30)], [("j", 0)]),
+        # Claimed: its executor gets the time that its retries take.
+        ([out(0, 29.0, claimed=29.0)], []),
+        ([out(0, 31.0, claimed=31.0)], [("j", 0)]),
+        ([out(0, 61.0, claimed=61.0, dispatch=9)], [("j", 0)]),
+    ],
+)
+def test_what_is_lost_is_issued_again(outstanding: list[Outstanding], expected: list[tuple[str, int]]) -> None:
+    assert lost(outstanding) == expected
