@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 
 from jobber.errors import Unavailable
+from jobber.local.child import ended_by_parent
 
 #: PostgreSQL refuses to run as root; under root it runs as this user.
 SYSTEM_USER = "embedded_postgres"
@@ -30,13 +31,14 @@ class EmbeddedPostgres:
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.folder = folder.resolve()
         self.data = self.folder / "data"
+        self.log = self.folder / "postgres.log"
         self.port = port
         self.process: subprocess.Popen[bytes] | None = None
         self._user = SYSTEM_USER if os.geteuid() == 0 else None
 
     @property
     def dsn(self) -> str:
-        """Connection string of the `jobber` database."""
+        """Connection string of the `jobber` database; known before the server is made, except for its port."""
         return f"postgresql://{SUPERUSER}:{self._password()}@127.0.0.1:{self.port}/{DATABASE}"
 
     def start(self, *settings: str, timeout: float = 60) -> None:
@@ -45,10 +47,14 @@ class EmbeddedPostgres:
         `settings` are `name=value` for postgresql.conf. Raises Unavailable with the end of its log when it does not come up.
         """
         self.prepare()
+        self.launch(*settings)
+        self.wait_ready(timeout)
+
+    def launch(self, *settings: str, with_parent: bool = False) -> None:
+        """Start the server's process, and do not wait for it. `with_parent`: it shuts down when this process's thread ends."""
         if not self.port:
             self.port = free_port()
-        log = self.folder / "postgres.log"
-        with log.open("ab") as sink:
+        with self.log.open("ab") as sink:
             options = [part for setting in settings for part in ("-c", setting)]
             self.process = subprocess.Popen(
                 [
@@ -69,19 +75,28 @@ class EmbeddedPostgres:
                 user=self._user,
                 start_new_session=True,
                 cwd=self.data,
+                # A fast shutdown, as by `stop`.
+                preexec_fn=ended_by_parent(signal.SIGINT) if with_parent else None,
             )
+
+    def wait_ready(self, timeout: float = 60) -> None:
+        """Answer when the server takes connections and the `jobber` database is there.
+
+        Raises Unavailable with the end of its log when it does not come up.
+        """
         deadline = time.monotonic() + timeout
         while True:
-            if self.process.poll() is not None:
-                tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
-                raise Unavailable(f"PostgreSQL ended with {self.process.returncode}; {log} ends:\n{tail}")
+            if self.process is None or self.process.poll() is not None:
+                tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-10:])
+                code = self.process.returncode if self.process else None
+                raise Unavailable(f"PostgreSQL ended with {code}; {self.log} ends:\n{tail}")
             try:
                 self._ensure_database()
                 return
             except psycopg.OperationalError as fault:
                 if time.monotonic() > deadline:
                     self.kill()
-                    raise Unavailable(f"PostgreSQL did not come up within {timeout:.0f} s; see {log}") from fault
+                    raise Unavailable(f"PostgreSQL did not come up within {timeout:.0f} s; see {self.log}") from fault
                 time.sleep(0.05)
 
     def prepare(self) -> None:
@@ -93,13 +108,9 @@ class EmbeddedPostgres:
         fresh = self.folder / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
-        password = self.folder / "password"
-        if not password.exists():
-            password.touch(mode=0o600)
-            password.write_text(secrets.token_urlsafe(24))
         handed = self.folder / "password.initdb"
         handed.touch(mode=0o600)
-        handed.write_bytes(password.read_bytes())
+        handed.write_text(self._password())
         if self._user:
             owner = _system_user(self._user)
             for path in (fresh, handed):
@@ -148,7 +159,12 @@ class EmbeddedPostgres:
             self.process.wait()
 
     def _password(self) -> str:
-        return (self.folder / "password").read_text()
+        path = self.folder / "password"
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_urlsafe(24))
+        return path.read_text()
 
     def _ensure_database(self) -> None:
         server = f"postgresql://{SUPERUSER}:{self._password()}@127.0.0.1:{self.port}/postgres?connect_timeout=2"

@@ -1,0 +1,5 @@
+"""`python -m jobber.cli`."""
+
+from jobber.cli import main
+
+main()

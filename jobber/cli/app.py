@@ -1,0 +1,179 @@
+"""The commands. Each imports what it needs when it runs: `jobber --help` must not wait for polars or gRPC."""
+
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from jobber.cli.exits import told
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+data_dir = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=".jobber",
+    envvar="JOBBER_DATA_DIR",
+    show_default=True,
+    help="Folder of `jobber up`.",
+)
+broker = click.option(
+    "--broker",
+    type=click.Choice(["embedded", "pulsar"]),
+    default="embedded",
+    show_default=True,
+    help="PostgreSQL as the transport, or a real Apache Pulsar (needs Java 17 and Maven).",
+)
+_replicas = click.IntRange(1, 64)
+
+
+def reached(command: F) -> F:
+    """The options that say where Jobber is, and who asks."""
+    for option in reversed(
+        (
+            click.option("--url", envvar="JOBBER_URL", help="The jobs service, like http://host:3001."),
+            click.option("--auth-url", envvar="JOBBER_AUTH_URL", help="The auth service; the same host's port 3000 if not given."),
+            click.option("--token", envvar="JOBBER_TOKEN", help="A token, instead of e-mail and password."),
+            click.option("--email", envvar="JOBBER_EMAIL", help="Who logs in."),
+            click.option("--password", envvar="JOBBER_PASSWORD", help="Better given in the environment: JOBBER_PASSWORD."),
+            data_dir,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _version() -> str:
+    try:
+        return version("jobber")
+    except PackageNotFoundError:
+        return "of this checkout"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(_version(), prog_name="jobber")
+def app() -> None:
+    """Bulk loads and other jobs, each record exactly once.
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 done with rejects, 4 not found, 5 unreachable.
+    """
+
+
+@app.command()
+@data_dir
+@broker
+@click.option("--ports", type=click.Choice(["fixed", "auto"]), default="fixed", show_default=True, help="auto: whatever is free.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when ready, and nothing else.")
+@click.option("--auth", type=_replicas, default=1, help="Processes of the auth service.")
+@click.option("--jobs", type=_replicas, default=1, help="Processes of the jobs service.")
+@click.option("--executors", type=_replicas, default=1, help="Processes of the executor.")
+@click.option("--products", type=_replicas, default=1, help="Processes of the products service.")
+def up(**options: Any) -> None:
+    """Run all of Jobber on this machine, in the foreground."""
+    from jobber.cli.up import run
+
+    with told():
+        run(**options)
+
+
+@app.command()
+@data_dir
+def down(data_dir: Path) -> None:
+    """Stop the `jobber up` of a data folder, and wait until it has stopped."""
+    from jobber.cli.up import stop
+
+    with told():
+        stop(data_dir)
+
+
+def _service(name: str, module: str, sentence: str) -> None:
+    @app.command(name, help=f"{sentence} Settings come from the environment: docs/settings.md.")
+    def command() -> None:
+        from importlib import import_module
+
+        with told():
+            import_module(module).main()
+
+
+_service("auth", "api.auth.main", "Run one auth service.")
+_service("products", "api.products.main", "Run one products service.")
+_service("jobs", "api.jobs.main", "Run one jobs service.")
+
+
+@app.command()
+@click.option("--jobs", "only", help="Work only for these job types, separated by commas.")
+def executor(only: str | None) -> None:
+    """Run one executor. Settings come from the environment: docs/settings.md."""
+    import os
+
+    if only:
+        os.environ["JOBBER_ONLY_JOBS"] = only
+    from pipelines.main import main
+
+    with told():
+        main()
+
+
+@app.command()
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--keep", is_flag=True, help="Leave everything running afterwards, and say how to reach and stop it.")
+@broker
+def demo(file: Path | None, keep: bool, broker: str) -> None:
+    """Start everything, load FILE (or 100,000 made-up products), show what became of it."""
+    from jobber.cli.demo import run
+
+    with told():
+        sys.exit(run(file, keep=keep, broker=broker))
+
+
+@app.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--job", "name", required=True, help="Job type, like LoadProducts.")
+@click.option("--args", "arguments", default="{}", help="Further arguments of the job type, a JSON object.")
+@click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="An option of LoadOptions, like delimiter=;")
+@reached
+def load(file: Path, name: str, arguments: str, options: tuple[str, ...], **where: Any) -> None:
+    """Upload FILE, run a job on it and follow it to its end."""
+    from jobber.cli.client import connect
+    from jobber.cli.load import run
+
+    with told():
+        sys.exit(run(connect(**where), file, name, arguments, options))
+
+
+@app.command()
+@click.argument("id")
+@reached
+def status(id: str, **where: Any) -> None:
+    """Say where a job is."""
+    from jobber.cli.client import connect
+    from jobber.cli.load import show
+
+    with told():
+        sys.exit(show(connect(**where), id))
+
+
+@app.command()
+@click.argument("id")
+@reached
+def cancel(id: str, **where: Any) -> None:
+    """Cancel a job: no further record of it is loaded."""
+    from jobber.cli.client import connect
+    from jobber.cli.load import cancel as run
+
+    with told():
+        sys.exit(run(connect(**where), id))
+
+
+@app.command()
+@click.argument("name")
+@click.option("--json-schema", is_flag=True, help="As JSON Schema.")
+def contract(name: str, json_schema: bool) -> None:
+    """Show the rules that a job type's records must meet."""
+    from jobber.cli.contract import show
+
+    with told():
+        show(name, json_schema=json_schema)

@@ -1,0 +1,85 @@
+"""The parts of `jobber up` that are not ours: PostgreSQL, and Pulsar where it is asked for."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from jobber.errors import Unavailable
+from jobber.local.ports import is_free
+from jobber.local.postgres import EmbeddedPostgres, free_port
+from jobber.local.processes import how_it_ended, rotate
+
+
+class Database:
+    """Embedded PostgreSQL on one data folder; it keeps its port over restarts where that is free."""
+
+    name = "postgres"
+
+    def __init__(self, folder: Path) -> None:
+        remembered = folder / "port"
+        port = 0
+        with contextlib.suppress(OSError, ValueError):
+            port = int(remembered.read_text())
+        if not port or not is_free("127.0.0.1", port):
+            port = free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        remembered.write_text(str(port))
+        self.server = EmbeddedPostgres(folder, port)
+
+    @property
+    def log(self) -> Path:
+        """PostgreSQL's own log."""
+        return self.server.log
+
+    @property
+    def pids(self) -> list[int]:
+        """The postmaster; empty when it does not run."""
+        process = self.server.process
+        return [process.pid] if process and process.returncode is None else []
+
+    async def run(self, started: Callable[[], None]) -> str:
+        """Start it, say so, wait until it ends, and answer how it ended."""
+        rotate(self.log)
+        await asyncio.to_thread(self.server.prepare)
+        # From the main thread: it shuts down when the thread that started it ends.
+        self.server.launch(with_parent=True)
+        process = self.server.process
+        assert process
+        started()
+        ended = asyncio.create_task(asyncio.to_thread(process.wait))
+        try:
+            await asyncio.to_thread(self.server.wait_ready)
+        except Unavailable:
+            if process.poll() is None:
+                raise
+        return how_it_ended(await ended)
+
+    async def stop(self, grace: float) -> None:
+        """A fast shutdown; the hard way after `grace` seconds."""
+        await asyncio.to_thread(self.server.stop, grace)
+
+    def kill(self) -> None:
+        """End it now; it replays its log at the next start."""
+        self.server.kill()
+
+
+class Broker:
+    """Pulsar standalone on one data folder."""
+
+    name = "broker"
+
+    def __init__(self, folder: Path) -> None:
+        self.url = ""
+        self.log = folder / "pulsar.log"
+        self.pids: list[int] = []
+
+    async def run(self, started: Callable[[], None]) -> str:
+        """Start it, say so, wait until it ends, and answer how it ended."""
+        raise Unavailable("Pulsar standalone is not there yet")
+
+    async def stop(self, grace: float) -> None:
+        """Stop it."""
+
+    def kill(self) -> None:
+        """End it now."""
