@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import os
-import time
-import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +15,7 @@ from api.jobs.decide import Limits
 from api.jobs.model import Blob, Submission
 from api.jobs.store import Store
 from jobber.errors import InvalidData, NotFound, StructureFault
+from jobber.ids import uuid7
 from jobber.job import JobType, find
 from jobber.model import Format, InputOptions
 from jobber.settings import JobsSettings
@@ -200,11 +198,3 @@ def _options(asked: Asked, settings: JobsSettings) -> tuple[InputOptions, Limits
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:
     yield data
-
-
-def uuid7() -> str:
-    """A UUID that sorts by time (RFC 9562 5.7): new rows land side by side in an index. Not a secret."""
-    value = (time.time_ns() // 1_000_000 & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10))
-    value = value & ~(0xF << 76) | 7 << 76
-    value = value & ~(0x3 << 62) | 2 << 62
-    return str(uuid.UUID(int=value))

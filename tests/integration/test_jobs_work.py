@@ -1,0 +1,352 @@
+"""What dispatcher and executors do to the jobs schema, on real PostgreSQL."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from api.database import Pool, open_pool
+from api.jobs.decide import Limits
+from api.jobs.dispatch import Dispatcher
+from api.jobs.model import Submission
+from api.jobs.store import Store
+from api.jobs.work import Work
+from api.migrate import migrate
+from jobber.errors import Conflict, InvalidState, NotFound, Unavailable
+from jobber.ids import uuid7
+from jobber.job import Args, JobType
+from jobber.model import BatchKey, Format, InputOptions, Layout, Plan, PlannedBatch, Receipt, State
+from jobber.transport import Message
+
+OWNER, OTHER = uuid7(), uuid7()
+ROWS = 10
+
+
+class LoadProducts(Args, frozen=True):
+    target = "products"
+    lookups = ("charges",)
+
+
+KINDS = {"LoadProducts": JobType("LoadProducts", (), "", "1", LoadProducts)}
+
+
+class Broker:
+    """Remembers what was published; can be away."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.away = False
+
+    async def publish(self, messages: object) -> None:
+        if self.away:
+            raise Unavailable
+        self.messages.extend(messages)  # type: ignore[arg-type]
+
+    async def close(self) -> None:
+        return None
+
+
+class Warehouse:
+    """Answers charges and closes jobs, as products does; remembers its ledger."""
+
+    def __init__(self) -> None:
+        self.ledger: dict[BatchKey, Receipt] = {}
+        self.closed: set[str] = set()
+        self.away = False
+
+    async def charges(self) -> dict[str, str]:
+        if self.away:
+            raise Unavailable
+        return {"Books": "1.50"}
+
+    async def close_job(self, job_id: str) -> list[Receipt]:
+        if self.away:
+            raise Unavailable
+        self.closed.add(job_id)
+        return [receipt for key, receipt in self.ledger.items() if key.job_id == job_id]
+
+
+class Room:
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.store, self.work, self.broker, self.products = Store(pool), Work(pool), Broker(), Warehouse()
+        self.changed: list[str] = []
+        self.dispatcher = Dispatcher(
+            self.work, self.broker, self.products, KINDS, window=20, job_window=4, changed=self.changed.extend
+        )
+
+    async def submit(
+        self, batches: int = 1, *, key: str | None = None, payload: bytes = b"p", owner: str = OWNER, **more: object
+    ) -> str:
+        plan = plan_of(batches) if "plan" not in more else more.pop("plan")
+        asked = Submission(
+            uuid7(),
+            owner,
+            "LoadProducts",
+            b"{}",
+            InputOptions(),
+            more.pop("limits", Limits()),
+            1,
+            key,  # type: ignore[arg-type]
+            hashlib.sha256(payload).digest(),
+            inline=b"[]",
+            plan=plan,
+            **more,  # type: ignore[arg-type]
+        )
+        return (await self.store.submit(asked))[0]
+
+    async def dispatched(self) -> list[tuple[BatchKey, int]]:
+        import msgspec
+
+        await self.dispatcher.round()
+        taken = [msgspec.json.decode(message.body) for message in self.broker.messages if ".plan" not in message.topic]
+        self.broker.messages.clear()
+        return [(BatchKey(item["job_id"], item["batch_no"]), item["dispatch_no"]) for item in taken]
+
+    async def state(self, job_id: str) -> State:
+        job = await self.store.job(job_id, None)
+        assert job is not None
+        return job.state
+
+    async def later(self, seconds: float) -> None:
+        """Let the database's clock have gone on, as far as batches can tell."""
+        async with self.pool.connection() as connection:
+            await connection.execute(
+                "UPDATE jobs.batches SET dispatched_at = dispatched_at - %s * interval '1 s',"
+                " claimed_at = claimed_at - %s * interval '1 s'",
+                [seconds, seconds],
+            )
+
+
+def plan_of(batches: int) -> Plan:
+    return Plan(
+        Layout(format=Format.JSON),
+        tuple(PlannedBatch(i * 100, 100, i * ROWS + 1, ROWS, b"\1" * 32) for i in range(batches)),
+    )
+
+
+def receipt(key: BatchKey, rejected: int = 0) -> Receipt:
+    return Receipt(key, ROWS - rejected, 0, 0, rejected, b"x" if rejected else b"", b"", datetime.now(UTC))
+
+
+@pytest.fixture
+async def room(database: str) -> AsyncIterator[Room]:
+    await migrate(database, "jobs", Path("api/jobs/sql"))
+    pool = await open_pool(database, name="test", size=8, timeout=10)
+    yield Room(pool)
+    await pool.close()
+
+
+async def test_a_job_goes_from_submission_to_its_end(room: Room) -> None:
+    job_id = await room.submit(2)
+    dispatches = await room.dispatched()
+    assert [key.batch_no for key, _ in dispatches] == [0, 1]
+    claimed, specs = await room.work.claim(dispatches)
+    assert [item.attempt for item in claimed] == [1, 1]
+    assert specs[0].lookups == b'{"charges":{"Books":"1.50"}}'
+    await room.work.acknowledge([receipt(claimed[0].key)])
+    assert await room.state(job_id) is State.RUNNING
+    await room.work.acknowledge([receipt(claimed[1].key, rejected=1)])
+    job = await room.store.job(job_id, OWNER)
+    assert job is not None
+    assert (job.state, job.tally.loaded, job.tally.rejected, job.total) == (State.PARTIAL, 19, 1, 20)
+    assert job.ended_at is not None
+
+
+async def test_the_same_receipt_twice_counts_once_and_the_first_stays(room: Room) -> None:
+    job_id = await room.submit(2)
+    dispatches = await room.dispatched()
+    await room.work.acknowledge([receipt(dispatches[0][0]), receipt(dispatches[0][0], rejected=3)])
+    await room.work.acknowledge([receipt(dispatches[0][0], rejected=2)])
+    job = await room.store.job(job_id, None)
+    assert job is not None
+    assert (job.state, job.tally.loaded, job.tally.rejected) == (State.RUNNING, ROWS, 0)
+
+
+async def test_two_last_receipts_at_once_end_the_job(room: Room) -> None:
+    jobs = [await room.submit(2) for _ in range(10)]
+    dispatches = await room.dispatched()
+    first = [receipt(key) for key, _ in dispatches if key.batch_no == 0]
+    last = [receipt(key) for key, _ in dispatches if key.batch_no == 1]
+    await asyncio.gather(room.work.acknowledge(first), room.work.acknowledge(list(reversed(last))))
+    assert {await room.state(job) for job in jobs} == {State.SUCCEEDED}
+
+
+async def test_a_terminal_job_never_changes(room: Room) -> None:
+    job_id = await room.submit(1)
+    dispatches = await room.dispatched()
+    await room.work.acknowledge([receipt(dispatches[0][0])])
+    await room.work.fail(dispatches[0][0], "too late")
+    await room.work.record_fault(job_id, "too late")
+    with pytest.raises(InvalidState):
+        await room.store.cancel(job_id, OWNER)
+    assert await room.state(job_id) is State.SUCCEEDED
+
+
+async def test_a_superseded_dispatch_is_not_handed_out(room: Room) -> None:
+    await room.submit(1)
+    old = await room.dispatched()
+    await room.later(5)
+    await room.dispatcher.sweep()
+    assert len(room.broker.messages) == 1
+    assert await room.work.claim(old) == ([], [])
+    new = [(key, number + 1) for key, number in old]
+    claimed, _ = await room.work.claim(new)
+    assert [item.attempt for item in claimed] == [1]
+
+
+async def test_what_was_claimed_and_never_acknowledged_is_issued_again(room: Room) -> None:
+    await room.submit(1)
+    await room.work.claim(await room.dispatched())
+    await room.later(20)
+    await room.dispatcher.sweep()
+    assert room.broker.messages == []
+    await room.later(20)
+    await room.dispatcher.sweep()
+    assert len(room.broker.messages) == 1
+
+
+async def test_a_broker_that_is_away_costs_a_second(room: Room) -> None:
+    await room.submit(1)
+    room.broker.away = True
+    with pytest.raises(Unavailable):
+        await room.dispatcher.round()
+    room.broker.away = False
+    await room.dispatcher.sweep()
+    assert len(room.broker.messages) == 1
+
+
+async def test_a_job_starts_only_with_its_charges_and_keeps_them(room: Room) -> None:
+    room.products.away = True
+    job_id = await room.submit(1)
+    assert await room.dispatched() == []
+    assert await room.state(job_id) is State.QUEUED
+    room.products.away = False
+    assert len(await room.dispatched()) == 1
+
+
+async def test_no_job_has_more_batches_out_than_its_window(room: Room) -> None:
+    await room.submit(10)
+    first = await room.dispatched()
+    assert [key.batch_no for key, _ in first] == [0, 1, 2, 3]
+    assert await room.dispatched() == []
+    await room.work.acknowledge([receipt(first[2][0])])
+    assert [key.batch_no for key, _ in await room.dispatched()] == [4]
+
+
+async def test_replicas_dispatch_each_batch_once(room: Room) -> None:
+    await room.submit(4)
+    await room.submit(4)
+    await asyncio.gather(*(room.dispatcher.round() for _ in range(4)))
+    assert len(room.broker.messages) == 8
+    assert len({message.body for message in room.broker.messages}) == 8
+
+
+async def test_cancel_waits_for_products_and_keeps_what_was_loaded(room: Room) -> None:
+    job_id = await room.submit(3)
+    dispatches = await room.dispatched()
+    loaded = receipt(dispatches[0][0])
+    room.products.ledger[loaded.key] = loaded
+    room.products.away = True
+    assert await room.store.cancel(job_id, OWNER) is State.CANCELING
+    await room.dispatcher.close_jobs()
+    assert await room.state(job_id) is State.CANCELING
+    assert await room.work.claim(dispatches) == ([], [])
+    room.products.away = False
+    await room.dispatcher.close_jobs()
+    job = await room.store.job(job_id, OWNER)
+    assert job is not None
+    assert (job.state, job.tally.loaded, job.unprocessed) == (State.CANCELED, ROWS, 2 * ROWS)
+    await room.work.acknowledge([receipt(dispatches[1][0])])
+    job = await room.store.job(job_id, OWNER)
+    assert job is not None
+    assert (job.state, job.tally.loaded) == (State.CANCELED, ROWS)
+
+
+async def test_too_many_rejects_close_the_job_as_failed(room: Room) -> None:
+    job_id = await room.submit(3, limits=Limits(max_errors=2))
+    dispatches = await room.dispatched()
+    await room.work.acknowledge([receipt(dispatches[0][0], rejected=3)])
+    assert await room.state(job_id) is State.CANCELING
+    await room.dispatcher.close_jobs()
+    job = await room.store.job(job_id, OWNER)
+    assert job is not None
+    assert (job.state, job.unprocessed) == (State.FAILED, 20)
+    assert "at most 2 were allowed" in (job.error or "")
+
+
+async def test_paused_jobs_hand_nothing_out_and_go_on_when_resumed(room: Room) -> None:
+    job_id = await room.submit(2)
+    dispatches = await room.dispatched()
+    await room.store.pause(job_id, OWNER)
+    assert await room.work.claim(dispatches) == ([], [])
+    await room.store.resume(job_id, OWNER)
+    await room.dispatcher.sweep()
+    assert len(room.broker.messages) == 2
+    claimed, _ = await room.work.claim([(key, number + 1) for key, number in dispatches])
+    assert len(claimed) == 2
+
+
+async def test_a_plan_is_recorded_once(room: Room) -> None:
+    job_id = await room.submit(plan=None)
+    await room.dispatcher.round()
+    assert await room.state(job_id) is State.VALIDATING
+    assert await room.work.claim_plan(job_id, 2) is None
+    assert await room.work.claim_plan(job_id, 1) is not None
+    await room.work.record_plan(job_id, plan_of(2))
+    await room.work.record_plan(job_id, plan_of(3))
+    await room.work.record_fault(job_id, "HEADER: too late")
+    job = await room.store.job(job_id, OWNER)
+    assert job is not None
+    assert (job.state, job.batches, job.total) == (State.QUEUED, 2, 20)
+
+
+async def test_a_file_level_fault_fails_the_job_with_nothing_planned(room: Room) -> None:
+    job_id = await room.submit(plan=None)
+    await room.dispatcher.round()
+    await room.work.record_fault(job_id, "HEADER: no price")
+    job = await room.store.job(job_id, OWNER)
+    assert job is not None
+    assert (job.state, job.error, job.total) == (State.FAILED, "HEADER: no price", None)
+
+
+async def test_a_file_that_kills_its_planner_fails_its_job(room: Room) -> None:
+    job_id = await room.submit(plan=None)
+    await room.dispatcher.round()
+    for _ in range(5):
+        assert await room.work.claim_plan(job_id, 1) is not None
+    assert await room.work.claim_plan(job_id, 1) is None
+    assert await room.state(job_id) is State.FAILED
+
+
+async def test_an_empty_plan_succeeds_at_once(room: Room) -> None:
+    planned = await room.submit(0)
+    assert await room.state(planned) is State.SUCCEEDED
+    unplanned = await room.submit(plan=None)
+    await room.work.record_plan(unplanned, plan_of(0))
+    assert await room.state(unplanned) is State.SUCCEEDED
+
+
+async def test_the_same_key_is_the_same_job_for_its_owner_alone(room: Room) -> None:
+    first = await room.submit(key="k")
+    assert await room.submit(key="k") == first
+    assert await room.submit(key="k", owner=OTHER) != first
+    with pytest.raises(Conflict):
+        await room.submit(key="k", payload=b"other")
+
+
+async def test_the_same_key_at_once_is_one_job(room: Room) -> None:
+    assert len(set(await asyncio.gather(*(room.submit(key="k") for _ in range(8))))) == 1
+
+
+async def test_nobody_sees_or_touches_anothers_job(room: Room) -> None:
+    job_id = await room.submit()
+    assert await room.store.job(job_id, OTHER) is None
+    assert await room.store.jobs(OTHER) == []
+    for act in (room.store.cancel, room.store.pause, room.store.resume):
+        with pytest.raises(NotFound):
+            await act(job_id, OTHER)
+    assert await room.state(job_id) is State.QUEUED
