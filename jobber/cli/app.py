@@ -35,7 +35,9 @@ def reached(command: F) -> F:
     for option in reversed(
         (
             click.option("--url", envvar="JOBBER_URL", help="The jobs service, like http://host:3001."),
-            click.option("--auth-url", envvar="JOBBER_AUTH_URL", help="The auth service; the same host's port 3000 if not given."),
+            click.option(
+                "--auth-url", envvar="JOBBER_AUTH_URL", help="The auth service; the same host's port 3000 if not given."
+            ),
             click.option("--token", envvar="JOBBER_TOKEN", help="A token, instead of e-mail and password."),
             click.option("--email", envvar="JOBBER_EMAIL", help="Who logs in."),
             click.option("--password", envvar="JOBBER_PASSWORD", help="Better given in the environment: JOBBER_PASSWORD."),
@@ -65,7 +67,9 @@ def app() -> None:
 @app.command()
 @data_dir
 @broker
-@click.option("--ports", type=click.Choice(["fixed", "auto"]), default="fixed", show_default=True, help="auto: whatever is free.")
+@click.option(
+    "--ports", type=click.Choice(["fixed", "auto"]), default="fixed", show_default=True, help="auto: whatever is free."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when ready, and nothing else.")
 @click.option("--auth", type=_replicas, default=1, help="Processes of the auth service.")
 @click.option("--jobs", type=_replicas, default=1, help="Processes of the jobs service.")
@@ -133,7 +137,9 @@ def demo(file: Path | None, keep: bool, broker: str) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--job", "name", required=True, help="Job type, like LoadProducts.")
 @click.option("--args", "arguments", default="{}", help="Further arguments of the job type, a JSON object.")
-@click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="An option of LoadOptions, like delimiter=;")
+@click.option(
+    "--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="An option of LoadOptions, like delimiter=;"
+)
 @reached
 def load(file: Path, name: str, arguments: str, options: tuple[str, ...], **where: Any) -> None:
     """Upload FILE, run a job on it and follow it to its end."""

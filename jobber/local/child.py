@@ -30,7 +30,7 @@ def end_with_supervisor() -> None:
 
 
 def ended_by_parent(with_signal: signal.Signals) -> Callable[[], None]:
-    """A `preexec_fn` for programs that are not ours; to be used from the main thread: the kernel watches the parent's thread."""
+    """A `preexec_fn` for programs that are not ours. Use it from the main thread: what the kernel watches is the thread."""
     parent = os.getpid()
 
     def tie() -> None:

@@ -52,5 +52,5 @@ def _processes_of(folder: Path) -> list[psutil.Process]:
 
 def _is_database(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
-        return process.name() == "postgres"
+        return str(process.name()) == "postgres"
     return False

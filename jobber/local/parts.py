@@ -26,6 +26,8 @@ class Database:
         folder.mkdir(parents=True, exist_ok=True)
         remembered.write_text(str(port))
         self.server = EmbeddedPostgres(folder, port)
+        #: Set when it first took connections.
+        self.ready = asyncio.Event()
 
     @property
     def log(self) -> Path:
@@ -50,6 +52,7 @@ class Database:
         ended = asyncio.create_task(asyncio.to_thread(process.wait))
         try:
             await asyncio.to_thread(self.server.wait_ready)
+            self.ready.set()
         except Unavailable:
             if process.poll() is None:
                 raise

@@ -87,7 +87,7 @@ class Up:
                     self._ready = True
                     self._remember()
                     when_ready(self)
-                    await self._until_stopped()
+                    await self._first_of()
             finally:
                 await self._shut_down()
 
@@ -151,30 +151,27 @@ class Up:
 
     async def _until_ready(self) -> bool:
         """Whether everything became ready; False when it was told to stop before."""
-        waits = [
-            self._answers(keeper, self._ports[role][number]["HTTP"])
-            for role in SERVICES
-            for number, keeper in enumerate(self._keepers[role])
-        ]
-        ready = asyncio.gather(*waits)
-        stop = asyncio.create_task(self._stop.wait())
-        keepers = [keeper.task for keeper in self._all()]
+        ready = asyncio.create_task(self._all_answer())
         try:
-            await asyncio.wait({ready, stop, *keepers}, return_when=asyncio.FIRST_COMPLETED)
-            for task in keepers:
-                if task.done():
-                    task.result()
+            await self._first_of(ready)
             if self._stop.is_set():
                 return False
             ready.result()
         finally:
-            stop.cancel()
             ready.cancel()
             with contextlib.suppress(asyncio.CancelledError, JobberError):
                 await ready
         for keeper in self._all():
             keeper.settled = True
         return True
+
+    async def _all_answer(self) -> None:
+        waits = [
+            self._answers(keeper, self._ports[role][number]["HTTP"])
+            for role in SERVICES
+            for number, keeper in enumerate(self._keepers[role])
+        ]
+        await asyncio.gather(self._database.ready.wait(), *waits)
 
     async def _answers(self, keeper: Keeper, port: int) -> None:
         """Wait until /health/ready answers 200."""
@@ -186,11 +183,15 @@ class Up:
                 raise Unavailable(f"{part.name} was not ready within {READY:.0f} s. {tail(part.log)}")
             await asyncio.sleep(0.05)
 
-    async def _until_stopped(self) -> None:
+    async def _first_of(self, *tasks: asyncio.Task[None]) -> None:
+        """Wait for one of the tasks, or until told to stop. Raises Unavailable when a part cannot be kept running."""
         stop = asyncio.create_task(self._stop.wait())
-        done, _ = await asyncio.wait({stop, *(keeper.task for keeper in self._all())}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        keepers = [keeper.task for keeper in self._all()]
+        await asyncio.wait([stop, *tasks, *keepers], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        for task in keepers:
+            if task.done():
+                task.result()
 
     def _on_signal(self) -> None:
         self._signals += 1
