@@ -194,6 +194,11 @@ async def _until_signalled(serving: Awaitable[None]) -> None:
         await task
 
 
+def status_of(fault: errors.JobberError) -> int:
+    """The HTTP status that says the same."""
+    return next((code for kind, code in STATUS if isinstance(fault, kind)), 500)
+
+
 class _Uvicorn(uvicorn.Server):
     """uvicorn without its own ideas about signals."""
 
@@ -287,6 +292,6 @@ async def _metrics(request: Request) -> Response:
 
 async def _refused(request: Request, fault: Exception) -> Response:
     assert isinstance(fault, errors.JobberError)
-    status = next((code for kind, code in STATUS if isinstance(fault, kind)), 500)
+    status = status_of(fault)
     headers = {"www-authenticate": "Bearer"} if status == 401 else None
     return JSONResponse({"code": fault.code, "message": fault.message}, status, headers)

@@ -1,0 +1,64 @@
+"""What a caller is told of an error: expected ones by message and code, all others by an error id alone."""
+
+import logging
+import re
+import uuid
+from typing import Any
+
+import psycopg
+from graphql import GraphQLError
+
+from jobber.errors import DiskFull, JobberError, Terminal, Unauthenticated, Unavailable
+from jobber.log import event
+
+#: graphql-core names what there is when a name is not known: with introspection off that would tell the schema.
+_SUGGESTION = re.compile(r"\s*Did you mean [^?]*\?")
+
+
+def format_error(error: GraphQLError, *, suggestions: bool) -> dict[str, Any]:
+    """The error as the specification has it, with `extensions.code`."""
+    told: dict[str, Any] = {}
+    cause = cause_of(error)
+    fault = _expected(cause)
+    if fault is not None:
+        # StructureFault and the like have no code of their own: what was sent is wrong.
+        code = "INVALID_DATA" if isinstance(fault, Terminal) and fault.code == JobberError.code else fault.code
+        told = {"message": fault.message, "extensions": {"code": code}}
+    elif isinstance(cause, GraphQLError):
+        message = cause.message if suggestions else _SUGGESTION.sub("", cause.message)
+        told = {"message": message, "extensions": {"code": "INVALID_DATA", **(cause.extensions or {})}}
+    else:
+        error_id = str(uuid.uuid4())
+        path = ".".join(str(part) for part in error.path or ())
+        event("bug", "A resolver failed.", level=logging.ERROR, error=cause, error_id=error_id, path=path)
+        told = {"message": "Internal error", "extensions": {"code": JobberError.code, "errorId": error_id}}
+    if error.locations:
+        told["locations"] = [location.formatted for location in error.locations]
+    if error.path is not None:
+        told["path"] = error.path
+    return told
+
+
+def cause_of(error: GraphQLError) -> BaseException:
+    """What was raised in the resolver; the error itself when it is of GraphQL's own."""
+    cause: BaseException = error
+    while isinstance(cause, GraphQLError) and cause.original_error is not None:
+        cause = cause.original_error
+    return cause
+
+
+def is_unauthenticated(error: GraphQLError) -> bool:
+    """Whether a login would have helped."""
+    return isinstance(cause_of(error), Unauthenticated)
+
+
+def _expected(cause: BaseException) -> JobberError | None:
+    """The error in our words; None for what should not happen."""
+    if isinstance(cause, JobberError):
+        return cause
+    if isinstance(cause, psycopg.errors.DiskFull):
+        return DiskFull()
+    if isinstance(cause, psycopg.OperationalError):
+        event("unavailable", "The database does not answer.", level=logging.WARNING, reason=str(cause))
+        return Unavailable("The database does not answer; try again in a moment.")
+    return None

@@ -1,0 +1,53 @@
+"""Where a request's token is: `Authorization: Bearer …`, the `Authentication` cookie, or a WebSocket's connection_init."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+
+COOKIE = "Authentication"
+#: Browsers take a cookie of this name only over https and for the whole host.
+SECURE_COOKIE = f"__Host-{COOKIE}"
+#: Where the WebSocket handler leaves the payload of connection_init.
+CONNECTION_INIT = "jobber.connection_init"
+
+
+def token_of(connection: HTTPConnection) -> str | None:
+    """The token that came with the request, unverified; None when there is none.
+
+    A cookie counts only when the request comes from a page of ours: a browser sends it along from anywhere.
+    """
+    header = connection.headers.get("authorization")
+    if header is not None:
+        return _bearer(header)
+    payload = connection.scope.get(CONNECTION_INIT)
+    if isinstance(payload, Mapping):
+        given = _from_payload(payload)
+        if given is not None:
+            return given
+    cookie = connection.cookies.get(SECURE_COOKIE) or connection.cookies.get(COOKIE)
+    return cookie if cookie and from_our_page(connection) else None
+
+
+def from_our_page(connection: HTTPConnection) -> bool:
+    """Whether no foreign page sent the request. Browsers set Origin on every POST and WebSocket; programs need not."""
+    origin = connection.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc.lower() == connection.headers.get("host", "").lower()
+
+
+def _bearer(header: str) -> str:
+    """The token of the header; an empty text, which is no good token, for another scheme."""
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _from_payload(payload: Mapping[str, Any]) -> str | None:
+    """The clients' conventions: the header's name in either case, or just the token."""
+    for key in ("authorization", "Authorization"):
+        if isinstance(payload.get(key), str):
+            return _bearer(payload[key])
+    for key in ("token", COOKIE):
+        if isinstance(payload.get(key), str):
+            return str(payload[key])
+    return None
