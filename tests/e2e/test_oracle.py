@@ -1,0 +1,80 @@
+"""DuckDB reads the same input and says what must have become of every record; the tables and the rejects must agree."""
+
+import csv
+import io
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from jobber.cli.client import Job
+from jobber.model import State
+from tests.support.inputs import write_csv, write_json
+from tests.support.oracle import judge
+from tests.support.system import System, ended
+
+
+def rejects(system: System, job: Job) -> list[dict[str, str]]:
+    into = io.BytesIO()
+    system.client.download(f"/jobs/{job.id}/rejects.csv", into)
+    return list(csv.DictReader(io.StringIO(into.getvalue().decode())))
+
+
+@pytest.mark.parametrize("name", ["products.csv", "products.ndjson", "products.json"])
+@pytest.mark.parametrize("count", [400, 20_000])
+def test_every_record_ends_as_the_oracle_says(system: System, tmp_path: Path, name: str, count: int) -> None:
+    path = (write_csv if name.endswith(".csv") else write_json)(tmp_path / name, count, seed=count)
+    charges = {category: Decimal(charge) for category, charge in system.rows("SELECT name, charge FROM products.categories")}
+    verdict = judge(path, charges)
+    assert len(verdict.loaded) > count * 0.9
+    assert len(verdict.rejected) > count * 0.02
+
+    stored = system.client.upload(path)
+    job = ended(system.client, system.client.execute("LoadProducts", {"fileName": stored["id"]}))
+
+    assert (job.state, job.error) == (State.PARTIAL, None)
+    assert (job.total, job.loaded, job.rejected) == (count, len(verdict.loaded), len(verdict.rejected))
+    assert system.loaded(job) == verdict.loaded
+    told = rejects(system, job)
+    assert sorted({int(fault["row"]) for fault in told}) == verdict.rejected
+    named = {(int(fault["row"]), fault["column"]) for fault in told if fault["column"]}
+    assert named == {(row, column) for row, column in verdict.faults if column}
+    assert all(fault["code"] and fault["message"] for fault in told)
+
+
+def test_enrichment_follows_the_categories_as_they_are_at_the_start(system: System) -> None:
+    with system.products() as (stub, proof):
+        from protos.jobber.products.v1 import products_pb2 as pb
+
+        stub.CreateCategory(pb.CreateCategoryRequest(category=pb.Category(name="Oracle", charge="0.07")), metadata=proof)
+        try:
+            data = [{"name": "a", "price": 1.1, "category": "Oracle"}, {"name": "b", "price": 0, "category": "oracle"}]
+            first = ended(system.client, system.client.execute("LoadProducts", data))
+            stub.UpdateCategory(pb.UpdateCategoryRequest(category=pb.Category(name="Oracle", charge="10.00")), metadata=proof)
+            second = ended(system.client, system.client.execute("LoadProducts", data))
+        finally:
+            stub.DeleteCategory(pb.DeleteCategoryRequest(name="Oracle"), metadata=proof)
+    assert [row[3] for row in system.loaded(first)] == [Decimal("1.17"), Decimal("0.00")]
+    assert [row[3] for row in system.loaded(second)] == [Decimal("11.10"), Decimal("0.00")]
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("empty.csv", b""),
+        ("header.csv", b"name;price\na;1\n"),
+        ("quote.csv", b'name,price\n"a,1\nb,2\n'),
+        ("utf16.csv", "name,price\na,1\n".encode("utf-16")),
+        ("cut.json", b'[{"name": "a", "price": 1}, {"name": '),
+        ("scalar.json", b"17"),
+    ],
+)
+def test_a_broken_file_loads_nothing_and_says_why(system: System, tmp_path: Path, name: str, body: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(body)
+    stored = system.client.upload(path)
+    job = ended(system.client, system.client.execute("LoadProducts", {"fileName": stored["id"]}))
+    assert job.state is State.FAILED
+    assert job.error
+    assert job.loaded == 0
+    assert system.loaded(job) == []
