@@ -34,9 +34,20 @@ def finish(dev: ModuleType) -> None:
     dev.MARKER.write_text(json.dumps(dev.key() | {"packages": sorted(dev.packages())}))
 
 
-def test_a_virtualenv_is_made_once(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def installs(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Installing takes no time, and is counted."""
     made: list[int] = []
-    monkeypatch.setattr(dev, "install", lambda: (made.append(1), finish(dev)))
+
+    def install() -> None:
+        made.append(1)
+        finish(dev)
+
+    monkeypatch.setattr(dev, "install", install)
+    return made
+
+
+def test_a_virtualenv_is_made_once(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = installs(dev, monkeypatch)
     dev.prepare()
     dev.prepare()
     assert made == [1]
@@ -59,8 +70,7 @@ def test_it_is_made_again_when_the_lock_changes_or_something_is_gone(dev: Module
 
 
 def test_several_at_once_make_it_once(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[int] = []
-    monkeypatch.setattr(dev, "install", lambda: (made.append(1), finish(dev)))
+    made = installs(dev, monkeypatch)
     threads = [threading.Thread(target=dev.prepare) for _ in range(5)]
     for thread in threads:
         thread.start()
