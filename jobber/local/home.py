@@ -1,9 +1,9 @@
 """The data folder of `jobber up`: who holds it, its secrets, and where the running system can be found.
 
-    DATA/lock             held by the running `up`; its pid
-    DATA/up.json          where the running system is (also its pids); readable for the owner only
-    DATA/secrets/         jwt_secret, admin_password; readable for the owner only
-    DATA/postgres/ pulsar/ blobs/ logs/
+DATA/lock             held by the running `up`; its pid
+DATA/up.json          where the running system is (also its pids); readable for the owner only
+DATA/secrets/         jwt_secret, admin_password; readable for the owner only
+DATA/postgres/ pulsar/ blobs/ logs/
 """
 
 import contextlib

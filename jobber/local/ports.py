@@ -42,9 +42,7 @@ def allot(replicas: Mapping[str, int], *, automatic: bool, host: str) -> dict[st
 
 def _sentence(taken: Iterable[str]) -> str:
     names = ", ".join(taken)
-    return (
-        f"Taken by another program: port {names}. End that program, or let Jobber choose free ports: jobber up --ports auto"
-    )
+    return f"Taken by another program: port {names}. End that program, or let Jobber choose free ports: jobber up --ports auto"
 
 
 def is_free(host: str, port: int) -> bool:

@@ -73,6 +73,8 @@ class EmbeddedPostgres:
                 stdout=sink,
                 stderr=sink,
                 user=self._user,
+                group=self._user,
+                extra_groups=[] if self._user else None,
                 start_new_session=True,
                 cwd=self.data,
                 # A fast shutdown, as by `stop`.
@@ -135,6 +137,8 @@ class EmbeddedPostgres:
                 check=True,
                 capture_output=True,
                 user=self._user,
+                group=self._user,
+                extra_groups=[] if self._user else None,
                 cwd=fresh,
             )
         except subprocess.CalledProcessError as fault:
