@@ -50,6 +50,7 @@ STATUS: Sequence[tuple[type[errors.JobberError], int]] = (
     (errors.Conflict, 409),
     (errors.InvalidState, 409),
     (errors.QuotaExceeded, 413),
+    (errors.UnsupportedMedia, 415),
     (errors.Terminal, 400),
     (errors.DiskFull, 507),
     (errors.Transient, 503),

@@ -10,6 +10,7 @@
     │   ├── Conflict            same idempotency key, other payload
     │   ├── InvalidState        the job's state does not allow it
     │   ├── QuotaExceeded       more than the caller may use
+    │   ├── UnsupportedMedia    a kind of file that is never loaded
     │   └── StructureFault      a file as a whole cannot be loaded
     └── Transient               asking again may help
         ├── Unavailable         a service, broker or database does not answer
@@ -90,6 +91,12 @@ class QuotaExceeded(Terminal):
     """That is more than you may use."""
 
     code = "QUOTA_EXCEEDED"
+
+
+class UnsupportedMedia(Terminal):
+    """A zip archive is not loaded: unpack it and upload the file itself."""
+
+    code = "INVALID_DATA"
 
 
 class StructureFault(Terminal):

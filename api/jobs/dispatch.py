@@ -17,10 +17,9 @@ from api.jobs.decide import choose, lost
 from api.jobs.work import DISPATCH_LOCK, Candidate, Ticket, Work
 from jobber.errors import JobberError, Transient
 from jobber.job import JobType
+from jobber.log import event
 from jobber.model import Receipt
 from jobber.transport import Message, Publisher
-
-log = logging.getLogger("jobber.jobs.dispatch")
 
 #: Seconds between two looks for what was lost. A look is one indexed query.
 SWEEP_EVERY = 1.0
@@ -121,7 +120,7 @@ class Dispatcher:
             again = lost(await self._work.outstanding(connection))
             tickets = await self._work.issue(connection, again) if again else []
         if tickets:
-            log.warning("re-issued %d dispatches", len(tickets), extra={"action": "reissued", "count": len(tickets)})
+            event("reissued", "Lost batches were published again.", level=logging.WARNING, count=len(tickets))
             await self._publish(tickets)
         await self.close_jobs()
         self._awake.set()
@@ -182,12 +181,7 @@ def body(ticket: Ticket) -> bytes:
 
 def _report(step: str, fault: Exception) -> None:
     """What the next round can mend is a warning; anything else is a bug and keeps its trace."""
-    expected = isinstance(fault, JobberError)
-    log.log(
-        logging.WARNING if expected else logging.ERROR,
-        "%s failed: %s",
-        step,
-        fault,
-        exc_info=None if expected else fault,
-        extra={"action": f"{step}_failed"},
-    )
+    if isinstance(fault, JobberError):
+        event("unavailable", f"{step} has to wait: {fault.message}", level=logging.WARNING, step=step)
+    else:
+        event("bug", f"{step} failed.", level=logging.ERROR, error=fault, step=step)

@@ -12,21 +12,9 @@ from api.identity import Caller
 from api.jobs.multipart import incoming_file
 from api.jobs.rejects import Rejects
 from api.jobs.store import Store
-from api.jobs.uploads import Uploads, WrongType
-from jobber.errors import DiskFull, Forbidden, InvalidData, JobberError, NotFound, QuotaExceeded, Unauthenticated, Unavailable
+from api.jobs.uploads import Uploads
+from jobber.errors import Forbidden, NotFound, Unauthenticated
 from jobber.model import Format
-
-#: Which answer says it.
-STATUS: tuple[tuple[type[JobberError], int], ...] = (
-    (Unauthenticated, 401),
-    (Forbidden, 403),
-    (NotFound, 404),
-    (QuotaExceeded, 413),
-    (WrongType, 415),
-    (InvalidData, 400),
-    (DiskFull, 507),
-    (Unavailable, 503),
-)
 
 Authenticate = Callable[[Request], Awaitable[Caller | None]]
 MEDIA = {Format.CSV: "text/csv; charset=utf-8", Format.NDJSON: "application/x-ndjson"}
@@ -63,27 +51,10 @@ def routes(uploads: Uploads, rejects: Rejects, store: Store, authenticate: Authe
         return StreamingResponse(rejects.download(job.id, kind, form), media_type=MEDIA[form], headers=headers)
 
     return [
-        Route("/uploads", _answered(upload), methods=["POST"]),
-        Route("/uploads/upload", _answered(upload), methods=["POST"]),
-        Route("/jobs/{job_id}/{kind}.{form}", _answered(download), methods=["GET"]),
+        Route("/uploads", upload, methods=["POST"]),
+        Route("/uploads/upload", upload, methods=["POST"]),
+        Route("/jobs/{job_id}/{kind}.{form}", download, methods=["GET"]),
     ]
-
-
-def _answered(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """Errors as JSON with their code; bugs are left to the application."""
-
-    async def answered(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except JobberError as fault:
-            status = next((code for kind, code in STATUS if isinstance(fault, kind)), 500)
-            # What is left of a body that was refused is not read: the connection ends with the answer.
-            headers = {"connection": "close"} if request.method == "POST" else {}
-            if status == 401:
-                headers["www-authenticate"] = "Bearer"
-            return JSONResponse({"error": {"code": fault.code, "message": fault.message}}, status, headers)
-
-    return answered
 
 
 async def _who(request: Request, authenticate: Authenticate) -> Caller:

@@ -6,13 +6,11 @@ from pathlib import Path
 from jobber.blobs.store import Blobs
 from jobber.transport.connect import open_publisher
 from starlette.requests import HTTPConnection
-from starlette.routing import Mount
 
 from api.database import open_pool
-from api.graphql import graphql_app
-from api.graphql.tokens import token_of
+from api.graphql import graphql_app, graphql_routes, token_of
 from api.grpc_server import add_health_and_reflection, grpc_server
-from api.http import http_app, run
+from api.http import http_app, run, start
 from api.identity import Caller, Identity
 from api.jobs.changes import Changes
 from api.jobs.context import Context, Directory, Services
@@ -27,7 +25,6 @@ from api.jobs.submission import Desk
 from api.jobs.uploads import Uploads
 from api.jobs.work import Work
 from api.migrate import migrate
-from jobber import log
 from jobber.job import discover
 from jobber.settings import JobsSettings, TransportSettings
 from protos.jobber.jobs.v1.jobs_pb2_grpc import add_JobsServiceServicer_to_server
@@ -36,12 +33,12 @@ from protos.jobber.jobs.v1.jobs_pb2_grpc import add_JobsServiceServicer_to_serve
 POOL = 12
 
 
-async def serve(settings: JobsSettings, transport: TransportSettings) -> None:
+async def serve(settings: JobsSettings) -> None:
     """Serve until SIGTERM."""
     kinds = discover(settings.job_modules)
     pool = await open_pool(settings.database_url, name="jobber-jobs", size=POOL, timeout=settings.start_timeout)
     await migrate(settings.database_url, "jobs", Path(__file__).parent / "sql")
-    publisher = await open_publisher(transport)
+    publisher = await open_publisher(TransportSettings())
     products = ProductsClient(settings.products_grpc_service_url, settings.jwt_secret)
     directory = Directory(settings.auth_grpc_service_url, settings.jwt_secret)
     identity = Identity(settings.auth_grpc_service_url, settings.jwt_secret)
@@ -73,11 +70,13 @@ async def serve(settings: JobsSettings, transport: TransportSettings) -> None:
 
     graphql = graphql_app(schema, context=context_of, settings=settings, subscriptions=True)
     uploads = Uploads(store, blobs, settings.upload_bytes)
-    app = http_app([*routes(uploads, rejects, store, caller_of), Mount("/graphql", graphql)], ready=ready, settings=settings)
+    app = http_app(
+        [*routes(uploads, rejects, store, caller_of), *graphql_routes("/graphql", graphql)], ready=ready, settings=settings
+    )
     server = grpc_server(settings)
     door = JobsDoor(work, dispatcher, changes.publish, batch_bytes=settings.batch_bytes, batch_rows=settings.batch_rows)
     add_JobsServiceServicer_to_server(door, server)
-    add_health_and_reflection(server, settings, ["jobber.jobs.v1.JobsService"])
+    health = add_health_and_reflection(server, settings, ["jobber.jobs.v1.JobsService"])
     dispatching = asyncio.create_task(dispatcher.run(), name="dispatcher")
 
     async def stop() -> None:
@@ -86,14 +85,12 @@ async def serve(settings: JobsSettings, transport: TransportSettings) -> None:
         for part in (publisher, products, directory, identity, pool):
             await part.close()
 
-    await run(app, server, settings, http_port=settings.http_port, grpc_port=settings.grpc_port, on_stop=[stop])
+    await run(app, server, settings, http_port=settings.http_port, grpc_port=settings.grpc_port, on_stop=[stop], health=health)
 
 
 def main() -> None:
-    """Read the environment and serve."""
-    settings, transport = JobsSettings(), TransportSettings()
-    log.configure("jobs", settings.log_level)
-    asyncio.run(serve(settings, transport))
+    """Read the environment and serve until SIGTERM."""
+    start("jobs", JobsSettings, serve)
 
 
 if __name__ == "__main__":

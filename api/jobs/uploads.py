@@ -3,22 +3,17 @@
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator
 from datetime import UTC, datetime
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import PureWindowsPath
 
 from jobber.blobs.store import Blobs
 
 from api.jobs.model import Upload
 from api.jobs.store import Store
-from jobber.errors import Terminal
+from jobber.errors import UnsupportedMedia
+from jobber.log import event
 
 #: A zip archive begins like this; it holds files, and we load one.
 ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
-
-
-class WrongType(Terminal):
-    """A zip archive cannot be loaded: unpack it and upload the file itself."""
-
-    code = "INVALID_DATA"
 
 
 class Uploads:
@@ -32,7 +27,7 @@ class Uploads:
     async def receive(self, owner_id: str, file_name: str, chunks: AsyncIterable[bytes]) -> Upload:
         """Store the file durably; nothing of it is kept when that fails.
 
-        Raises QuotaExceeded, DiskFull, WrongType.
+        Raises QuotaExceeded, DiskFull, UnsupportedMedia.
         """
         upload_id = str(uuid.uuid4())
         key = f"uploads/{upload_id}"
@@ -43,6 +38,7 @@ class Uploads:
         except BaseException:
             await self._blobs.delete(key)
             raise
+        event("upload_stored", "An upload was stored.", upload=upload_id, size=upload.size, owner=owner_id)
         return upload
 
 
@@ -52,11 +48,11 @@ async def _checked(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         if len(head) < 4:
             head += chunk[:4]
             if head.startswith(ZIP):
-                raise WrongType
+                raise UnsupportedMedia
         yield chunk
 
 
 def tidy(name: str) -> str:
     """A file name without folders and control characters, at most 255 characters. It names nothing on our disks."""
-    last = PurePosixPath(PureWindowsPath(name).name).name
+    last = PureWindowsPath(name).name
     return "".join(character for character in last if character.isprintable())[:255] or "upload"
