@@ -32,12 +32,18 @@ MARKER = VENV / "jobber.json"
 RECIPE = 1
 SUPPORTED = ((3, 11), (3, 12))
 
+#: What is generated and committed, and by which script.
+GENERATED = (
+    ("protobuf code", "protos/generate.py"),
+    ("GraphQL SDL", "docs/generate_sdl.py"),
+    ("docs/settings.md", "docs/generate_settings.py"),
+)
 CHECKS = (
     ("format", ("ruff", "format", "--check", "."), "python dev.py format"),
     ("lint", ("ruff", "check", "."), "python dev.py format mends most of it"),
     ("types", ("mypy",), "see the messages"),
     ("layers", ("lint-imports", "--no-logo"), "see [tool.importlinter] in pyproject.toml"),
-    ("generated code", ("protos.generate", "--check"), "python dev.py generate"),
+    *((what, (script, "--check"), "python dev.py generate") for what, script in GENERATED),
 )
 
 
@@ -224,8 +230,8 @@ def check(steps: tuple[tuple[str, tuple[str, ...], str], ...]) -> int:
     failed = 0
     for name, command, remedy in steps:
         began = time.monotonic()
-        module = command[0] == "protos.generate"
-        call = python("-m", *command) if module else [str(VENV / "bin" / command[0]), *command[1:]]
+        program = python(command[0]) if command[0].endswith(".py") else [str(VENV / "bin" / command[0])]
+        call = [*program, *command[1:]]
         outcome = subprocess.run(call, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         took = f"{time.monotonic() - began:.1f} s"
         if outcome.returncode == 0:
@@ -245,7 +251,7 @@ def format_code() -> int:
 
 def generate() -> int:
     """Write the generated code anew."""
-    return subprocess.call(python("-m", "protos.generate"), cwd=ROOT, env=environment())
+    return max(subprocess.call(python(script), cwd=ROOT, env=environment()) for _, script in GENERATED)
 
 
 def lock() -> int:

@@ -30,7 +30,7 @@ class ServiceSettings(BaseSettings):
     start_timeout: float = 300
     #: Seconds that a stopping service gives what is in flight.
     grace: float = 20
-    #: Threads that a blocking pool may use.
+    #: The least that is logged.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("job_modules", mode="before")
@@ -112,11 +112,13 @@ class JobsSettings(ServiceSettings):
     )
     #: Where inputs are kept: `file:///path`, `s3://bucket/prefix`, `gs://…`, `az://…`.
     blobs_url: str = f"file://{Path('.jobber/blobs').resolve()}"
-    #: Bytes of one batch to aim for, and the most rows of one.
+    #: Bytes of one batch to aim for.
     batch_bytes: int = 4 << 20
+    #: The most rows of one batch.
     batch_rows: int = 50_000
-    #: Batches of one job, and of all jobs, that are with executors at once.
+    #: Batches of one job that are with executors at once.
     job_window: int = 12
+    #: Batches of all jobs that are with executors at once.
     window: int = 256
     #: Largest inline input kept in the job's row; a larger one becomes a blob.
     inline_bytes: int = 256 << 10
@@ -147,6 +149,7 @@ class ExecutorSettings(ServiceSettings):
         default="127.0.0.1:5001",
         validation_alias=AliasChoices("products_grpc_service_url", "PRODUCTS_GRPC_SERVICE_URL"),
     )
+    #: Where inputs are kept; the same as the jobs service's.
     blobs_url: str = f"file://{Path('.jobber/blobs').resolve()}"
     #: Groups of batches that are on their way to a commit at once.
     in_flight: int = 4

@@ -1,0 +1,31 @@
+"""Write api/*/schema.graphql, the public GraphQL schemas: `python docs/generate_sdl.py`; `--check` says if they are stale.
+
+They are a public surface: a change that shows here needs a deprecation, or a good reason.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+ROOMS = ("auth", "jobs")
+
+
+def main() -> None:
+    """Write, or compare."""
+    stale = []
+    for room in ROOMS:
+        target = ROOT / "api" / room / "schema.graphql"
+        text = f"{importlib.import_module(f'api.{room}.graphql_door').schema}\n"
+        if "--check" not in sys.argv:
+            target.write_text(text)
+        elif not target.exists() or target.read_text() != text:
+            stale.append(str(target.relative_to(ROOT)))
+    if stale:
+        raise SystemExit(f"out of date: {', '.join(stale)}")
+
+
+if __name__ == "__main__":
+    main()
