@@ -15,6 +15,7 @@ from api.database import Connection
 from api.database import connection as checkout
 from api.jobs.decide import choose, lost
 from api.jobs.work import DISPATCH_LOCK, Candidate, Ticket, Work
+from jobber import faults
 from jobber.errors import JobberError, Transient
 from jobber.job import JobType
 from jobber.log import event
@@ -106,9 +107,12 @@ class Dispatcher:
             ready = [item.hungry for item in found if item.has_lookups or item.hungry.job_id in lookups]
             chosen = choose(ready, room=self._window - outstanding, job_window=self._job_window)
             if chosen:
-                upto = {job_id: max(no for job, no in chosen if job == job_id) + 1 for job_id in {job for job, _ in chosen}}
+                upto = {job_id: number + 1 for job_id, number in chosen}  # a job's batches come in order: the last one counts
                 started = await self._work.start(connection, upto, {job: lookups[job] for job in upto if job in lookups})
                 tickets += await self._work.issue(connection, [item for item in chosen if item[0] in started])
+            faults.point("dispatch.before_commit")
+        if tickets:
+            faults.point("dispatch.after_commit")
         await self._publish(tickets)
         return len(tickets)
 
@@ -119,6 +123,8 @@ class Dispatcher:
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", [DISPATCH_LOCK])
             again = lost(await self._work.outstanding(connection))
             tickets = await self._work.issue(connection, again) if again else []
+            if tickets:
+                faults.point("sweep.before_commit")
         if tickets:
             event("reissued", "Lost batches were published again.", level=logging.WARNING, count=len(tickets))
             await self._publish(tickets)
@@ -169,6 +175,7 @@ class Dispatcher:
             return
         try:
             await self._publisher.publish([Message(f"{item.name}.{item.lane}", body(item)) for item in tickets])
+            faults.point("dispatch.after_publish")
         except Transient:
             await self._work.unpublished(tickets)
             raise

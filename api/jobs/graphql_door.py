@@ -5,6 +5,7 @@ from typing import Any
 
 import graphene
 import msgspec
+from jobber import faults
 from jobber.contract import Contract
 
 from api.graphql.scalars import Long, RawJson
@@ -177,6 +178,7 @@ def _change(name: str, doc: str, act: Callable[[Context, str], Awaitable[None]])
 
 async def _cancel(context: Context, job_id: str) -> None:
     await context.store.cancel(job_id, context.sees)
+    faults.point("cancel.after_commit")
     # No row may appear after the answer: products closes the job first. When it is away the answer says CANCELING.
     await context.services.dispatcher.close_jobs()
     context.services.dispatcher.wake()

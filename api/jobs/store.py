@@ -10,6 +10,7 @@ from api.database import Connection, Pool
 from api.database import connection as checkout
 from api.jobs.decide import Tally
 from api.jobs.model import Job, Submission, Upload, lane_of
+from jobber import faults
 from jobber.errors import Conflict, InvalidState, NotFound
 from jobber.model import PlannedBatch, State
 
@@ -64,6 +65,8 @@ class Store:
                 return await _same_job(connection, asked), True
             if asked.plan and asked.plan.batches:
                 await insert_batches(connection, asked.job_id, asked.plan.batches)
+            faults.point("submit.before_commit")
+        faults.point("submit.after_commit")
         return asked.job_id, False
 
     async def job(self, job_id: str, owner_id: str | None) -> Job | None:

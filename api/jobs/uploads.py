@@ -5,6 +5,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 from datetime import UTC, datetime
 from pathlib import PureWindowsPath
 
+from jobber import faults
 from jobber.blobs.store import Blobs
 
 from api.jobs.model import Upload
@@ -31,13 +32,16 @@ class Uploads:
         """
         upload_id = str(uuid.uuid4())
         key = f"uploads/{upload_id}"
+        faults.point("upload.before_blob")
         stored = await self._blobs.put(key, _checked(chunks), self._limit)
         upload = Upload(upload_id, owner_id, tidy(file_name), key, stored.bytes, stored.sha256, datetime.now(UTC))
+        faults.point("upload.after_blob")
         try:
             await self._store.add_upload(upload)
         except BaseException:
             await self._blobs.delete(key)
             raise
+        faults.point("upload.after_commit")
         event("upload_stored", "An upload was stored.", upload=upload_id, size=upload.size, owner=owner_id)
         return upload
 

@@ -14,6 +14,7 @@ from api.database import connection as checkout
 from api.jobs.decide import Hungry, Limits, Outstanding, Tally, Verdict, verdict
 from api.jobs.model import lane_of
 from api.jobs.store import insert_batches
+from jobber import faults
 from jobber.model import BatchKey, Plan, PlannedBatch, Receipt, State
 
 #: Serialises dispatch among replicas of the jobs service; a round takes milliseconds.
@@ -232,6 +233,8 @@ class Work:
                 await insert_batches(connection, job_id, plan.batches)
             else:
                 await _end(connection, job_id, Verdict(State.SUCCEEDED))
+            faults.point("record_plan.before_commit")
+        faults.point("record_plan.after_commit")
 
     async def record_fault(self, job_id: str, error: str) -> None:
         """Fail a job whose file cannot be loaded as a whole; nothing of it was written."""
@@ -267,6 +270,8 @@ class Work:
             )
             rows = sorted(await cursor.fetchall())
             specs = await _specs(connection, sorted({row[0] for row in rows})) if rows else []
+            faults.point("claim.before_commit")
+        faults.point("claim.after_commit")
         claimed = [
             Claimed(BatchKey(row[0], row[1]), row[2], PlannedBatch(row[3], row[4], row[5], row[6], bytes(row[7])))
             for row in rows
@@ -302,6 +307,8 @@ class Work:
                 end = verdict(tallies[job_id], total=total, batches=batches, limits=Limits(max_errors, ratio))
                 if end is not None:
                     await _end(connection, job_id, end)
+            faults.point("acknowledge.before_commit")
+        faults.point("acknowledge.after_commit")
         return stored
 
     async def fail(self, key: BatchKey, reason: str) -> None:
@@ -333,6 +340,8 @@ class Work:
                 return False
             await _store(connection, receipts)
             await _end(connection, job_id, Verdict(State(row[0]), row[1]))
+            faults.point("close.before_commit")
+        faults.point("close.after_commit")
         return True
 
 
