@@ -39,6 +39,10 @@ ACTIONS: Mapping[str, str] = {
     "logged_in": "a login succeeded",
     "login_failed": "a login was refused",
     "logged_out": "a session was ended by its user",
+    "password_changed": "a user changed the password; all sessions ended",
+    "user_disabled": "a user was disabled; all sessions ended",
+    "no_users": "nobody can log in yet",
+    "weak_password": "the first admin's password is easily guessed; production refuses it",
     # jobs
     "job_submitted": "a job was accepted",
     "job_planned": "a job's plan was stored",

@@ -21,6 +21,9 @@ MODERN = "application/graphql-response+json"
 LEGACY = "application/json"
 EVENTS = "text/event-stream"
 
+#: Key of the request's scope for a list of (name, value) that resolvers want among the answer's headers.
+RESPONSE_HEADERS = "jobber.response_headers"
+
 Explorer = Callable[[Request], Awaitable[Response]]
 
 _asked = msgspec.json.Decoder(Asked)
@@ -160,7 +163,7 @@ def _respond(request: Request, answer: Answer) -> Response:
     if answer.unauthenticated and (answer.fault or token_of(request) is not None):
         status, headers = 401, {"www-authenticate": "Bearer"}
     response = Response(msgspec.json.encode(answer.body), status, headers, media_type=media)
-    for name, value in request.scope.get("jobber.response_headers", ()):
+    for name, value in request.scope.get(RESPONSE_HEADERS, ()):
         response.headers.append(name, value)
     return response
 

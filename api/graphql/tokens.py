@@ -36,6 +36,14 @@ def from_our_page(connection: HTTPConnection) -> bool:
     return origin is None or urlsplit(origin).netloc.lower() == connection.headers.get("host", "").lower()
 
 
+def is_https(connection: HTTPConnection) -> bool:
+    """Whether the caller speaks https, to us or to a proxy.
+
+    The proxy's header is a claim that anybody can make: only for what makes a cookie stricter.
+    """
+    return connection.url.scheme in ("https", "wss") or connection.headers.get("x-forwarded-proto", "") == "https"
+
+
 def _bearer(header: str) -> str:
     """The token of the header; an empty text, which is no good token, for another scheme."""
     scheme, _, token = header.partition(" ")

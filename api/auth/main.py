@@ -1,0 +1,78 @@
+"""`jobber auth`: puts the room together and serves it."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from starlette.requests import HTTPConnection
+
+from api.auth.graphql_door import Context, schema
+from api.auth.grpc_door import SERVICE, AuthDoor
+from api.auth.passwords import Passwords
+from api.auth.service import Auth
+from api.auth.store import Store
+from api.database import open_pool
+from api.graphql import Limits, graphql_app, graphql_routes
+from api.grpc_server import add_health_and_reflection, grpc_server
+from api.http import http_app, run, start
+from api.migrate import migrate
+from jobber.errors import Transient
+from jobber.settings import AuthSettings
+from protos.jobber.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
+
+#: Connections to PostgreSQL; a request needs one for under a millisecond.
+POOL = 6
+#: Nothing large is sent here, and each of several mutations may be a login.
+LIMITS = Limits(body_bytes=1 << 20, mutations=5)
+#: Seconds between two sweeps.
+SWEEP = 3600.0
+
+
+async def serve(settings: AuthSettings) -> None:
+    """Serve until SIGTERM."""
+    pool = await open_pool(settings.database_url, name="jobber-auth", size=POOL, timeout=settings.start_timeout)
+    await migrate(settings.database_url, "auth", Path(__file__).parent / "sql")
+    hashes = Passwords()
+    auth = Auth(Store(pool), hashes, settings.jwt_secret, session_seconds=settings.session_hours * 3600)
+    await auth.bootstrap(settings.admin_email, settings.admin_password, strict=settings.mode == "production")
+
+    async def context_of(connection: HTTPConnection) -> Context:
+        return Context(auth, connection)
+
+    graphql = graphql_app(schema, context=context_of, settings=settings, subscriptions=False, limits=LIMITS)
+    app = http_app(graphql_routes("/graphql", graphql), ready=auth.ready, settings=settings)
+    server = grpc_server(settings)
+    add_AuthServiceServicer_to_server(AuthDoor(auth), server)
+    health = add_health_and_reflection(server, settings, [SERVICE])
+    sweeping = asyncio.create_task(_sweep(auth), name="sweep")
+
+    async def stop() -> None:
+        sweeping.cancel()
+        hashes.close()
+        await pool.close()
+
+    await run(
+        app,
+        server,
+        settings,
+        http_port=settings.http_port,
+        grpc_port=settings.grpc_port,
+        on_stop=[stop],
+        health=health,
+    )
+
+
+def main() -> None:
+    """Read the environment and serve."""
+    start("auth", AuthSettings, serve)
+
+
+async def _sweep(auth: Auth) -> None:
+    while True:
+        with contextlib.suppress(Transient):
+            await auth.sweep()
+        await asyncio.sleep(SWEEP)
+
+
+if __name__ == "__main__":
+    main()

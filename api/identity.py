@@ -1,0 +1,108 @@
+"""Who is calling: what the jobs service asks of auth at each request."""
+
+import hashlib
+import logging
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import grpc
+from grpc import aio
+
+from api import tokens
+from jobber.credentials import service_token
+from jobber.errors import Unauthenticated, Unavailable
+from jobber.log import event
+from protos import client
+from protos.jobber.auth.v1 import auth_pb2
+from protos.jobber.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub, AuthServiceStub
+
+#: Seconds that auth is given; it answers in a millisecond.
+DEADLINE = 3.0
+#: While it does not answer, a token that is known is not kept waiting so long again.
+SHORT_DEADLINE = 0.1
+#: Seconds for which auth counts as slow after it missed a deadline.
+SLOW_FOR = 10.0
+#: Tokens remembered for when auth is away; some 500 bytes each.
+MAX_KNOWN = 10_000
+
+_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling."""
+
+    #: Lowercase UUID.
+    id: str
+    email: str
+    #: ADMIN, MEMBER or VIEWER.
+    role: str
+    expires_at: datetime
+
+
+class Identity:
+    """Checks tokens: the signature here, and at each request in auth whether the session still counts.
+
+    While auth does not answer, a token that auth called good goes on working until it expires: logging out and disabling
+    users then take effect when auth is back.
+    """
+
+    def __init__(self, addresses: str, jwt_secret: str) -> None:
+        self._secret = jwt_secret
+        self._channel = aio.insecure_channel(client.target(addresses), options=list(client.OPTIONS))
+        self._stub: AuthServiceAsyncStub = AuthServiceStub(self._channel)
+        self._metadata = client.credential(service_token(jwt_secret))
+        self._known: OrderedDict[bytes, Caller] = OrderedDict()
+        self._slow_until = 0.0
+        self._away = False
+
+    async def caller(self, token: str) -> Caller:
+        """Whose token it is.
+
+        Raises Unauthenticated when it is not, or no longer, good; Unavailable when only auth could say.
+        """
+        tokens.verify(token, self._secret)
+        key = hashlib.sha256(token.encode()).digest()
+        known = self._known.get(key)
+        deadline = SHORT_DEADLINE if known and time.monotonic() < self._slow_until else DEADLINE
+        try:
+            answer = await self._stub.Authenticate(
+                auth_pb2.AuthenticateRequest(token=token), metadata=self._metadata, timeout=deadline
+            )
+        except aio.AioRpcError as fault:
+            if fault.code() is grpc.StatusCode.UNAUTHENTICATED:
+                self._known.pop(key, None)
+                raise Unauthenticated from fault
+            self._note(fault)
+            if fault.code() in _AWAY and known and known.expires_at > datetime.now(UTC):
+                return known
+            raise Unavailable("The auth service does not answer; try again in a moment.") from fault
+        if self._away:
+            self._away = False
+            event("found", "The auth service answers again.", what="auth")
+        self._slow_until = 0.0
+        caller = Caller(
+            answer.user.id,
+            answer.user.email,
+            auth_pb2.Role.Name(answer.user.role).removeprefix("ROLE_"),
+            answer.expires_at.ToDatetime(UTC),
+        )
+        self._known[key] = caller
+        self._known.move_to_end(key)
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+        return caller
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
+
+    def _note(self, fault: aio.AioRpcError) -> None:
+        if fault.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            self._slow_until = time.monotonic() + SLOW_FOR
+        if not self._away:
+            self._away = True
+            reason = f"{fault.code().name}: {fault.details()}"
+            event("unavailable", "The auth service does not answer.", level=logging.WARNING, what="auth", reason=reason)

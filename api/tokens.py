@@ -1,0 +1,108 @@
+"""The token that people show: a JWT, signed with JWT_SECRET, checked more strictly than a library does by itself.
+
+The signature only says that auth made it. Whether it still counts (expiry, logout, a disabled user) only auth's database
+says, by its own clock; so nothing here looks at the clock of this machine. RFC 8725, RFC 9068.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import jwt
+import msgspec
+
+from jobber.errors import Unauthenticated
+
+ALGORITHM = "HS256"
+ISSUER = "jobber"
+AUDIENCE = "jobber"
+#: Explicit typing (RFC 8725 3.11), so that no other JWT of the same key is taken for a login.
+TYPE = "at+jwt"
+#: Ours have 300 bytes; PyJWT alone would decode a megabyte.
+MAX_BYTES = 4 << 10
+#: No session is longer, so that a token which claims to be was not made here.
+MAX_LIFETIME = 366 * 86_400
+#: The end of year 9999, beyond which a datetime does not go.
+MAX_MOMENT = 253_402_300_799
+
+_CLAIMS = {"iss", "aud", "sub", "jti", "iat", "exp"}
+_header = msgspec.json.Decoder(dict[str, Any])
+_decoder = jwt.PyJWT(
+    options={
+        "require": sorted(_CLAIMS),
+        "strict_aud": True,
+        # Against the database's clock, by auth.
+        "verify_exp": False,
+        "verify_nbf": False,
+        "verify_iat": False,
+        "enforce_minimum_key_length": True,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a token says, its signature and types being good."""
+
+    user_id: str
+    #: The session (jti).
+    session_id: str
+    issued_at: datetime
+    expires_at: datetime
+
+
+def sign(claims: Claims, secret: str) -> str:
+    """The token."""
+    payload = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": claims.user_id,
+        "jti": claims.session_id,
+        "iat": int(claims.issued_at.timestamp()),
+        "exp": int(claims.expires_at.timestamp()),
+    }
+    return _decoder.encode(payload, secret, ALGORITHM, headers={"typ": TYPE})
+
+
+def verify(token: str, secret: str) -> Claims:
+    """What the token says.
+
+    Raises Unauthenticated for everything that `sign` would not have made.
+    """
+    if not token.isascii() or len(token) > MAX_BYTES or token.count(".") != 2:
+        raise Unauthenticated
+    try:
+        header = _header.decode(jwt.utils.base64url_decode(token.partition(".")[0]))
+        # Exactly ours: no `kid`, `jwk`, `jku`, `x5u` that points to another key, no `crit` that we would have to know.
+        if header != {"alg": ALGORITHM, "typ": TYPE}:
+            raise Unauthenticated
+        payload = _decoder.decode(token, secret, algorithms=[ALGORITHM], audience=AUDIENCE, issuer=ISSUER)
+    except (jwt.PyJWTError, msgspec.MsgspecError, ValueError, RecursionError) as fault:
+        raise Unauthenticated from fault
+    issued, expires = payload["iat"], payload["exp"]
+    if set(payload) != _CLAIMS or not _is_moment(issued) or not _is_moment(expires):
+        raise Unauthenticated
+    if not 0 < expires - issued <= MAX_LIFETIME:
+        raise Unauthenticated
+    return Claims(
+        _uuid(payload["sub"]),
+        _uuid(payload["jti"]),
+        datetime.fromtimestamp(issued, UTC),
+        datetime.fromtimestamp(expires, UTC),
+    )
+
+
+def _is_moment(value: object) -> bool:
+    """Whole seconds: PyJWT takes "1e300" and strings too."""
+    return type(value) is int and 0 < value <= MAX_MOMENT
+
+
+def _uuid(value: object) -> str:
+    if isinstance(value, str):
+        try:
+            if str(uuid.UUID(value)) == value:
+                return value
+        except ValueError:
+            pass
+    raise Unauthenticated
