@@ -77,13 +77,18 @@ class Home:
         return self._secret(self.folder / "secrets" / "jwt_secret", 48)
 
     def admin_password(self) -> str:
-        """The bootstrap admin's password, made once. JOBBER_ADMIN_PASSWORD wins and is kept."""
+        """The bootstrap admin's password. JOBBER_ADMIN_PASSWORD wins until the admin is made; then the kept one counts."""
         given = os.environ.get("JOBBER_ADMIN_PASSWORD")
-        if given:
+        if given and not self.admin_made.exists():
             write_private(self.admin_password_file, given)
             self.password_shown.touch()
             return given
         return self._secret(self.admin_password_file, 18)
+
+    @property
+    def admin_made(self) -> Path:
+        """Exists once the system was ready, and so the admin made."""
+        return self.folder / "secrets" / "admin_made"
 
     @property
     def password_shown(self) -> Path:

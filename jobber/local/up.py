@@ -85,6 +85,7 @@ class Up:
                 self._start()
                 if await self._until_ready():
                     self._ready = True
+                    self.home.admin_made.touch()
                     self._remember()
                     when_ready(self)
                     await self._first_of()
@@ -97,6 +98,8 @@ class Up:
         self._ports = ports.allot(self._options.replicas, automatic=self._options.automatic_ports, host=self._host)
         self._secret = os.environ.get("JWT_SECRET") or self.home.jwt_secret()
         self.admin = Admin(os.environ.get("JOBBER_ADMIN_EMAIL") or ADMIN, self.home.admin_password())
+        if os.environ.get("JOBBER_ADMIN_PASSWORD", self.admin.password) != self.admin.password:
+            self._tell("JOBBER_ADMIN_PASSWORD is ignored: the admin was made with another one; passwordChange changes it")
         self._database = Database(self.home.folder / "postgres")
         self._broker = Broker(self.home.folder / "pulsar") if self._options.broker == "pulsar" else None
 
