@@ -11,10 +11,9 @@ from typing import Protocol
 
 import msgspec
 
-from api.database import Connection
-from api.database import connection as checkout
 from api.jobs.decide import choose, lost
-from api.jobs.work import DISPATCH_LOCK, Candidate, Ticket, Work
+from api.jobs.turn import Candidate, Ticket, Turn
+from api.jobs.work import Work
 from jobber import faults
 from jobber.errors import JobberError, Transient
 from jobber.job import JobType
@@ -97,19 +96,16 @@ class Dispatcher:
 
     async def round(self) -> int:
         """Dispatch once; answer how many messages were published."""
-        async with checkout(self._work.pool) as connection, connection.transaction():
-            # A lost dispatch number is harmless: Claim, which commits synchronously, comes after it in the log.
-            await connection.execute("SET LOCAL synchronous_commit = off")
-            await connection.execute("SELECT pg_advisory_xact_lock(%s)", [DISPATCH_LOCK])
-            tickets = await self._work.issue_plans(connection, self._window)
-            found, outstanding = await self._work.candidates(connection, self._window)
-            lookups = await self._lookups(connection, found)
+        async with self._work.dispatching() as turn:
+            tickets = await turn.issue_plans(self._window)
+            found, outstanding = await turn.candidates(self._window)
+            lookups = await self._lookups(turn, found)
             ready = [item.hungry for item in found if item.has_lookups or item.hungry.job_id in lookups]
             chosen = choose(ready, room=self._window - outstanding, job_window=self._job_window)
             if chosen:
                 upto = {job_id: number + 1 for job_id, number in chosen}  # a job's batches come in order: the last one counts
-                started = await self._work.start(connection, upto, {job: lookups[job] for job in upto if job in lookups})
-                tickets += await self._work.issue(connection, [item for item in chosen if item[0] in started])
+                started = await turn.start(upto, {job: lookups[job] for job in upto if job in lookups})
+                tickets += await turn.issue([item for item in chosen if item[0] in started])
             faults.point("dispatch.before_commit")
         if tickets:
             faults.point("dispatch.after_commit")
@@ -118,11 +114,9 @@ class Dispatcher:
 
     async def sweep(self) -> None:
         """Re-issue what was lost, close what waits for it, and dispatch what no wake-up told of."""
-        async with checkout(self._work.pool) as connection, connection.transaction():
-            await connection.execute("SET LOCAL synchronous_commit = off")
-            await connection.execute("SELECT pg_advisory_xact_lock(%s)", [DISPATCH_LOCK])
-            again = lost(await self._work.outstanding(connection))
-            tickets = await self._work.issue(connection, again) if again else []
+        async with self._work.dispatching() as turn:
+            again = lost(await turn.outstanding())
+            tickets = await turn.issue(again) if again else []
             if tickets:
                 faults.point("sweep.before_commit")
         if tickets:
@@ -145,7 +139,7 @@ class Dispatcher:
             await self._work.closed(job_id, receipts)
             self._changed({job_id})
 
-    async def _lookups(self, connection: Connection, found: Sequence[Candidate]) -> dict[str, int]:
+    async def _lookups(self, turn: Turn, found: Sequence[Candidate]) -> dict[str, int]:
         """Freeze reference data for the jobs that are about to start; those that need data we cannot get now wait."""
         fresh = [item for item in found if not item.has_lookups]
         if not fresh:
@@ -165,7 +159,7 @@ class Dispatcher:
                 continue
             if names not in ids:
                 body = msgspec.json.encode({name: dict(sorted(data[name].items())) for name in names})
-                ids[names] = await self._work.keep_lookups(connection, hashlib.sha256(body).digest(), body)
+                ids[names] = await turn.keep_lookups(hashlib.sha256(body).digest(), body)
             answer[item.hungry.job_id] = ids[names]
         return answer
 

@@ -3,7 +3,8 @@
 Locks are taken in one order: the dispatch lock, then job rows by id, then batch rows by key.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -11,39 +12,17 @@ from msgspec import json as msgjson
 
 from api.database import Connection, Pool
 from api.database import connection as checkout
-from api.jobs.decide import Hungry, Limits, Outstanding, Tally, Verdict, verdict
+from api.jobs.decide import Limits, Tally, Verdict, verdict
 from api.jobs.model import lane_of
 from api.jobs.store import insert_batches
+from api.jobs.turn import DISPATCH_LOCK, Ticket, Turn
 from jobber import faults
 from jobber.model import BatchKey, Plan, PlannedBatch, Receipt, State
 
-#: Serialises dispatch among replicas of the jobs service; a round takes milliseconds.
-DISPATCH_LOCK = 0x4A0B0001
 #: A file whose planning was begun this often kills its planner.
 PLAN_ATTEMPTS = 5
 #: A batch that was begun this often without a receipt fails its job rather than killing executors for ever.
 BATCH_ATTEMPTS = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A job with something to dispatch, and what its dispatch needs."""
-
-    hungry: Hungry
-    name: str
-    lane: str
-    has_lookups: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """One dispatch, as it is published. Plans have batch_no -1."""
-
-    job_id: str
-    batch_no: int
-    dispatch_no: int
-    name: str
-    lane: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,77 +54,14 @@ class Work:
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
 
-    # -- dispatch -------------------------------------------------------------------------------------------------------
-
-    async def candidates(self, connection: Connection, most: int) -> tuple[list[Candidate], int]:
-        """Jobs that have batches left, at most `most` an owner; and how many batches are with executors in all."""
-        cursor = await connection.execute(
-            """SELECT id::text, owner_id::text, priority, number, next_batch, batches, name, lane, lookups_id IS NOT NULL,
-                      (SELECT count(*) FROM jobs.batches b WHERE b.job_id = h.id AND b.dispatch_no > 0 AND NOT b.settled)
-                 FROM (SELECT j.*, row_number() OVER (PARTITION BY owner_id ORDER BY priority DESC, number) AS turn
-                         FROM jobs.jobs j
-                        WHERE state IN ('QUEUED', 'RUNNING') AND batches IS NOT NULL AND next_batch < batches) h
-                WHERE turn <= %s""",
-            [most],
-        )
-        found = [
-            Candidate(Hungry(row[0], row[1], row[2], row[3], row[4], row[5], row[9]), row[6], row[7], row[8])
-            for row in await cursor.fetchall()
-        ]
-        if not found:
-            return [], 0
-        cursor = await connection.execute("SELECT count(*) FROM jobs.batches WHERE dispatch_no > 0 AND NOT settled")
-        row = await cursor.fetchone()
-        return found, row[0] if row else 0
-
-    async def start(self, connection: Connection, upto: dict[str, int], lookups: dict[str, int]) -> set[str]:
-        """Move the jobs' `next_batch`, start those that wait, and freeze their lookups; answer those that may be dispatched."""
-        ids = sorted(upto)
-        await connection.execute("SELECT 1 FROM jobs.jobs WHERE id = ANY (%s::uuid[]) ORDER BY id FOR UPDATE", [ids])
-        cursor = await connection.execute(
-            """UPDATE jobs.jobs j
-                  SET next_batch = d.upto, lookups_id = coalesce(j.lookups_id, d.lookups),
-                      changes = j.changes + (j.state <> 'RUNNING')::integer, state = 'RUNNING',
-                      started_at = coalesce(j.started_at, clock_timestamp())
-                 FROM unnest(%s::uuid[], %s::integer[], %s::bigint[]) AS d(id, upto, lookups)
-                WHERE j.id = d.id AND j.state IN ('QUEUED', 'RUNNING')
-            RETURNING j.id::text""",
-            [ids, [upto[job] for job in ids], [lookups.get(job) for job in ids]],
-        )
-        return {row[0] for row in await cursor.fetchall()}
-
-    async def issue(self, connection: Connection, batches: Sequence[tuple[str, int]]) -> list[Ticket]:
-        """Number a dispatch of each batch that has no receipt, in the order given."""
-        cursor = await connection.execute(
-            """UPDATE jobs.batches b
-                  SET dispatch_no = b.dispatch_no + 1, dispatched_at = clock_timestamp(), claimed_at = NULL
-                 FROM unnest(%s::uuid[], %s::integer[]) WITH ORDINALITY AS d(job_id, batch_no, place), jobs.jobs j
-                WHERE b.job_id = d.job_id AND b.batch_no = d.batch_no AND NOT b.settled AND j.id = b.job_id
-                  AND j.state = 'RUNNING'
-            RETURNING d.place, b.job_id::text, b.batch_no, b.dispatch_no, j.name, j.lane""",
-            [[job for job, _ in batches], [number for _, number in batches]],
-        )
-        return [Ticket(*row[1:]) for row in sorted(await cursor.fetchall())]
-
-    async def issue_plans(self, connection: Connection, most: int) -> list[Ticket]:
-        """Number a dispatch for planning of every job that waits for it, or whose planner seems lost."""
-        cursor = await connection.execute(
-            """UPDATE jobs.jobs j
-                  SET plan_no = plan_no + 1, plan_dispatched_at = clock_timestamp(), plan_claimed_at = NULL,
-                      changes = changes + (state <> 'VALIDATING')::integer, state = 'VALIDATING'
-                 FROM (SELECT id FROM jobs.jobs
-                        WHERE state IN ('QUEUED', 'VALIDATING') AND batches IS NULL
-                          AND (plan_dispatched_at IS NULL
-                               OR clock_timestamp() > coalesce(plan_claimed_at, plan_dispatched_at)
-                                  + CASE WHEN plan_claimed_at IS NULL THEN least(3 * 2 ^ least(plan_no - 1, 10), 20)
-                                         ELSE least(45 * 2 ^ least(plan_attempts - 1, 10), 300) END
-                                    * interval '1 second')
-                        ORDER BY priority DESC, number LIMIT %s FOR UPDATE SKIP LOCKED) d
-                WHERE j.id = d.id
-            RETURNING j.id::text, -1, j.plan_no, j.name, 'plan'""",
-            [most],
-        )
-        return [Ticket(*row) for row in await cursor.fetchall()]
+    @asynccontextmanager
+    async def dispatching(self) -> AsyncIterator[Turn]:
+        """A turn at dispatching; it is committed when the block ends well."""
+        async with checkout(self.pool) as connection, connection.transaction():
+            # A lost dispatch number is harmless: Claim, which commits synchronously, comes after it in the log.
+            await connection.execute("SET LOCAL synchronous_commit = off")
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", [DISPATCH_LOCK])
+            yield Turn(connection)
 
     async def unpublished(self, tickets: Sequence[Ticket]) -> None:
         """The transport did not take these: they are due again at once."""
@@ -165,30 +81,6 @@ class Work:
                 "UPDATE jobs.jobs SET plan_dispatched_at = NULL WHERE id = ANY (%s::uuid[]) AND plan_claimed_at IS NULL",
                 [[item.job_id for item in tickets if item.batch_no < 0]],
             )
-
-    async def outstanding(self, connection: Connection) -> list[Outstanding]:
-        """Batches of running jobs that are with executors."""
-        cursor = await connection.execute(
-            """SELECT b.job_id::text, b.batch_no, b.dispatch_no,
-                      CASE WHEN isfinite(b.dispatched_at) THEN extract(epoch FROM clock_timestamp() - b.dispatched_at)::float8
-                           ELSE 1e9 END,
-                      extract(epoch FROM clock_timestamp() - b.claimed_at)::float8
-                 FROM jobs.batches b JOIN jobs.jobs j ON j.id = b.job_id
-                WHERE b.dispatch_no > 0 AND NOT b.settled AND j.state = 'RUNNING'"""
-        )
-        return [Outstanding(*row) for row in await cursor.fetchall()]
-
-    async def keep_lookups(self, connection: Connection, sha256: bytes, body: bytes) -> int:
-        """The id of this reference data, stored once."""
-        await connection.execute(
-            "INSERT INTO jobs.lookups (sha256, body) VALUES (%s, %s) ON CONFLICT (sha256) DO NOTHING", [sha256, body]
-        )
-        cursor = await connection.execute("SELECT id FROM jobs.lookups WHERE sha256 = %s", [sha256])
-        row = await cursor.fetchone()
-        assert row is not None
-        return int(row[0])
-
-    # -- planning -------------------------------------------------------------------------------------------------------
 
     async def claim_plan(self, job_id: str, plan_no: int) -> Spec | None:
         """The job to plan, or None when it is planned, superseded or ended; a file that kills its planner fails its job."""
@@ -246,8 +138,6 @@ class Work:
             )
             if await cursor.fetchone():
                 await _end(connection, job_id, Verdict(State.FAILED, error))
-
-    # -- loading --------------------------------------------------------------------------------------------------------
 
     async def claim(self, dispatches: Sequence[tuple[BatchKey, int]]) -> tuple[list[Claimed], list[Spec]]:
         """Count an attempt at each batch whose dispatch is current, durably; answer those and their jobs."""
@@ -318,8 +208,6 @@ class Work:
                 "SELECT 1 FROM jobs.jobs WHERE id = %s AND state IN ('RUNNING', 'PAUSED') FOR UPDATE", [key.job_id]
             )
             await _end(connection, key.job_id, Verdict(State.FAILED, reason, closing=True))
-
-    # -- closing --------------------------------------------------------------------------------------------------------
 
     async def closing(self) -> list[tuple[str, str, bool]]:
         """Jobs in CANCELING: id, name, and whether any of their batches was ever dispatched."""
