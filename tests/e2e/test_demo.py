@@ -65,7 +65,7 @@ def test_an_installed_wheel_gives_the_same_command_anywhere(tmp_path: Path) -> N
     subprocess.run([*pip, *map(str, built.glob("*.whl"))], check=True)
     surroundings = {name: value for name, value in os.environ.items() if not name.startswith(("JOBBER_", "PYTHON"))}
     shown = subprocess.run(
-        [home / "bin" / "jobber", "demo", write_csv(tmp_path / "mine.csv", 200)],
+        [str(home / "bin" / "jobber"), "demo", str(write_csv(tmp_path / "mine.csv", 200))],
         cwd=tempfile.gettempdir(),
         env=surroundings,
         capture_output=True,
