@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import grpc
 from grpc import aio
@@ -16,7 +17,10 @@ from jobber.errors import Unauthenticated, Unavailable
 from jobber.log import event
 from protos import client
 from protos.jobber.auth.v1 import auth_pb2
-from protos.jobber.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub, AuthServiceStub
+from protos.jobber.auth.v1.auth_pb2_grpc import AuthServiceStub
+
+if TYPE_CHECKING:  # The stubs' alone.
+    from protos.jobber.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
 
 #: Seconds that auth is given; it answers in a millisecond.
 DEADLINE = 3.0

@@ -24,8 +24,8 @@ BEARER = f"Bearer {service_token(SECRET)}"
 class AuthProcess:
     """The service's process, with what it logged."""
 
-    def __init__(self, dsn: str, **settings: str) -> None:
-        environment = {
+    def __init__(self, dsn: str, **settings: str | None) -> None:
+        wanted = {
             **{key: value for key, value in os.environ.items() if not key.startswith("JOBBER_")},
             "DATABASE_URL": dsn,
             "JWT_SECRET": SECRET,
@@ -35,6 +35,7 @@ class AuthProcess:
             "JOBBER_GRACE": "5",
             **settings,
         }
+        environment = {key: value for key, value in wanted.items() if value is not None}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "api.auth.main"], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -99,7 +100,7 @@ class AuthProcess:
 
 
 @contextmanager
-def auth_process(dsn: str, **settings: str) -> Iterator[AuthProcess]:
+def auth_process(dsn: str, **settings: str | None) -> Iterator[AuthProcess]:
     """A service that is gone afterwards."""
     service = AuthProcess(dsn, **settings)
     try:
