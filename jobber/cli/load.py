@@ -7,12 +7,11 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from jobber.cli.client import Client, Job
 from jobber.cli.exits import Exit
-from jobber.cli.progress import bar, console
+from jobber.cli.progress import bar, console, cut, table
 from jobber.model import State
 
 #: How many reasons a summary shows.
@@ -76,16 +75,13 @@ def tell(out: Console, client: Client, job: Job) -> None:
 def reasons(out: Console, client: Client, job: Job) -> None:
     """Why records were rejected, the most frequent reasons first, each with an example."""
     groups = client.reasons(job.id)
-    table = Table(box=None, padding=(0, 2), show_header=True, header_style="dim")
-    table.add_column("faults", justify="right")
-    table.add_column("column")
-    table.add_column("code")
-    table.add_column("for example", overflow="ellipsis", no_wrap=True)
+    shown = table(("faults", "right"), ("column", "left"), ("code", "left"), ("for example", "left"))
     for group in groups[:REASONS]:
         sample = group["sample"]
         example = f"row {int(sample['row']):,}: {sample['message']}"
-        table.add_row(f"{int(group['count']):,}", group["column"] or "", group["code"], Text(example))
-    out.print(table)
+        count, column = f"{int(group['count']):,}", group["column"] or ""
+        shown.add_row("", count, column, group["code"], Text(cut(example, max(24, out.width - 45))))
+    out.print(shown)
     more = len(groups) - REASONS
     if more > 0:
         out.print(f"  … and {more} further {'reason' if more == 1 else 'reasons'}")

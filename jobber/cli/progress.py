@@ -5,18 +5,35 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from rich.text import Text
 
 #: Seconds between two lines in a pipe.
 LINE_EVERY = 2.0
+#: Columns of a pipe, for tables.
+PIPE_WIDTH = 120
 
 
 def console() -> Console:
     """For standard output. In a pipe there are no control codes, and lines are not folded."""
     made = Console(highlight=False)
-    return made if made.is_terminal else Console(highlight=False, soft_wrap=True, no_color=True)
+    return made if made.is_terminal else Console(highlight=False, soft_wrap=True, no_color=True, width=PIPE_WIDTH)
+
+
+def table(*columns: tuple[str, JustifyMethod]) -> Table:
+    """A table without lines; its cells are never folded."""
+    made = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
+    made.add_column(width=1)
+    for title, justify in columns:
+        made.add_column(title, justify=justify, no_wrap=True)
+    return made
+
+
+def cut(text: str, width: int) -> str:
+    """The text, or its beginning and an ellipsis."""
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 class Bar(Protocol):
@@ -33,10 +50,10 @@ def bar(out: Console, title: str, unit: str) -> Iterator[Bar]:
         yield _lines(out, title, unit)
         return
     columns = (
-        TextColumn("  "),
+        TextColumn(" "),
         SpinnerColumn(finished_text="[green]✓[/]"),
-        TextColumn("{task.description:<10}"),
-        BarColumn(bar_width=32, complete_style="cyan", finished_style="green"),
+        TextColumn("{task.description:<14}"),
+        BarColumn(bar_width=24, complete_style="cyan", finished_style="green"),
         _Amount(unit),
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}", style="dim"),

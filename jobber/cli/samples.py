@@ -9,8 +9,9 @@ from typing import Any
 
 import grpc
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
+from jobber.cli.progress import cut, table
 from protos.client import OPTIONS, credential, target
 from protos.jobber.products.v1 import products_pb2, products_pb2_grpc
 
@@ -30,23 +31,22 @@ def show_samples(out: Console, file: Path, address: str, token: str, job_id: str
     chosen = _choose(page.products)
     given = dict(prices(file, [product.row_no for product in chosen]))
     out.print("  Five of them, as the products service answers them")
-    table = Table(box=None, padding=(0, 2), header_style="dim")
-    table.add_column("row", justify="right")
-    table.add_column("name", overflow="ellipsis", no_wrap=True, max_width=46)
-    table.add_column("category")
-    for title in ("price in", "charge", "price stored"):
-        table.add_column(title, justify="right")
+    shown = table(
+        *(("row", "right"), ("name", "left"), ("category", "left")),
+        *(("price in", "right"), ("charge", "right"), ("price stored", "right")),
+    )
     for product in chosen:
         charge = charges.get(product.category)
-        table.add_row(
+        shown.add_row(
+            "",
             f"{product.row_no:,}",
-            product.name,
-            product.category or NOTHING,
+            Text(cut(product.name, min(48, max(16, out.width - 68)))),
+            Text(cut(product.category or NOTHING, 20)),
             given.get(product.row_no, NOTHING),
             f"+ {charge}" if charge else NOTHING,
             f"[bold]{product.price}[/]",
         )
-    out.print(table)
+    out.print(shown)
 
 
 def _choose(products: Iterable[Any]) -> list[Any]:

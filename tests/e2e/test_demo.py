@@ -73,6 +73,6 @@ def test_an_installed_wheel_gives_the_same_command_anywhere(tmp_path: Path) -> N
     )
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert "200 read" in shown.stdout
-    where = [home / "bin" / "python", "-c", "import jobber.cli; jobber.cli._open_rooms(); import api; print(api.__file__)"]
+    where = [str(home / "bin" / "python"), "-c", "import jobber.cli; jobber.cli._open_rooms(); import api; print(api.__file__)"]
     found = subprocess.run(where, cwd=tempfile.gettempdir(), env=surroundings, capture_output=True, text=True, check=True)
     assert "_rooms" in found.stdout
