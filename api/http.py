@@ -9,6 +9,7 @@ one event loop until SIGTERM.
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -247,9 +248,9 @@ def _add_port(server: grpc.aio.Server, host: str, port: int) -> int:
 
 
 def _port_fault(host: str, port: int, fault: OSError) -> errors.JobberError:
-    if isinstance(fault, socket.gaierror):
-        return errors.InvalidData(f"JOBBER_HOST {host} is no address of this machine.")
-    return PortTaken(f"Port {port} on {host} cannot be used: {os.strerror(fault.errno or 0).lower()}.")
+    if fault.errno in (errno.EADDRINUSE, errno.EACCES):
+        return PortTaken(f"Port {port} on {host} cannot be used: {os.strerror(fault.errno).lower()}.")
+    return errors.InvalidData(f"JOBBER_HOST {host} is no address of this machine.")
 
 
 class _Guard:
