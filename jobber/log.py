@@ -76,8 +76,8 @@ ACTIONS: Mapping[str, str] = {
 _SECRET_NAME = re.compile(r"password|passwd|secret|token|authorization|cookie|dsn|database_url", re.IGNORECASE)
 
 _SECRET_SHAPES = (
-    # The user part of a URL: a password may itself hold `@`, so cut at the last one before the host.
-    (re.compile(r"(\w+://)[^\s/@'\"]*:[^\s'\"]*@"), r"\1***@"),
+    # The user part of a URL: a password may itself hold `@`, so cut at the last one before the path.
+    (re.compile(r"(\w://)[^\s/?#'\"]*:[^\s/?#'\"]*@"), r"\1***@"),
     (re.compile(r"(\bpassword\s*=\s*)('[^']*'|\S+)", re.IGNORECASE), r"\1***"),
     (re.compile(r"(\bBearer\s+)\S+", re.IGNORECASE), r"\1***"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]*(\.[\w-]*)?"), "***"),

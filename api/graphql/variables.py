@@ -126,7 +126,9 @@ def _by_hand(raw: bytes, opening: bytes) -> list[tuple[str, bytes]] | None:
         if not expected and place < len(raw):
             return None
         outermost = len(expected) == 1 and not token[2]
-        if outermost and opening == b"{" and text == b":" and key is None:
+        if outermost and text == b":":
+            if opening == b"[" or key is not None:
+                return None
             try:
                 key = msgspec.json.decode(raw[begin:start].strip(), type=str)
             except msgspec.MsgspecError:
