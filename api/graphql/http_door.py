@@ -1,6 +1,6 @@
 """GraphQL over HTTP: media types, methods and status codes as the graphql-over-http draft has them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -63,10 +63,12 @@ class HttpDoor(GraphQLHTTPHandler):
             if not streams:
                 refusal = "Subscriptions are followed over WebSocket (graphql-transport-ws), or with Accept: text/event-stream."
                 return _respond(request, self._engine.refuse(GraphQLError(refusal)))
-            answers = await self._engine.follow(prepared, request)
+            answers: AsyncGenerator[Answer, None] | Answer = await self._engine.follow(prepared, request)
         else:
             answers = await self._engine.run(prepared, request)
-        return event_stream(request, answers) if streams else _respond(request, answers)  # type: ignore[arg-type]
+        if isinstance(answers, Answer) and (not streams or not answers.ran):
+            return _respond(request, answers)
+        return event_stream(request, answers)
 
     async def _posted(self, request: Request) -> Asked | Response:
         media, _, parameters = request.headers.get("content-type", "").lower().partition(";")
