@@ -1,30 +1,12 @@
-"""HTTP of the rooms: health and metrics for every service, errors translated once, and the process around it all.
-
-    def main() -> None:
-        start("products", ProductsSettings, serve)
-
-`start` reads the settings, logs, and turns what goes wrong into one sentence and exit code 1; `run` serves HTTP and gRPC in
-one event loop until SIGTERM.
-"""
+"""HTTP of the rooms: health and metrics for every service, errors translated once. The process around it is api.process."""
 
 import asyncio
 import contextlib
-import errno
 import logging
-import os
-import signal
-import socket
-import sys
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
 
-import grpc
 import prometheus_client
-import uvicorn
-import uvloop
-from grpc_health.v1.health import aio as health_aio
-from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -32,16 +14,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.connections import PATIENCE, ImpatientHttp
+from api.process import run, start
 from jobber import errors
-from jobber.credentials import service_token
-from jobber.log import configure, event, hide
+from jobber.log import event
 from jobber.settings import ServiceSettings
+
+__all__ = ["http_app", "run", "start", "status_of"]
 
 #: A readiness check that takes longer means no.
 READY_TIMEOUT = 3.0
-#: Largest WebSocket message; subscriptions need little.
-MAX_WEBSOCKET_BYTES = 1 << 20
 
 STATUS: Sequence[tuple[type[errors.JobberError], int]] = (
     (errors.NotFound, 404),
@@ -64,10 +45,6 @@ HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
-
-
-class PortTaken(errors.Terminal):
-    """The port is taken by another process."""
 
 
 def http_app(routes: Sequence[BaseRoute], *, ready: Callable[[], Awaitable[bool]], settings: ServiceSettings) -> Starlette:
@@ -97,160 +74,9 @@ def http_app(routes: Sequence[BaseRoute], *, ready: Callable[[], Awaitable[bool]
     return app
 
 
-async def run(
-    app: Starlette,
-    server: grpc.aio.Server | None,
-    settings: ServiceSettings,
-    *,
-    http_port: int,
-    grpc_port: int = 0,
-    on_stop: Sequence[Callable[[], Awaitable[object]]] = (),
-    health: health_aio.HealthServicer | None = None,
-) -> None:
-    """Serve HTTP and gRPC until SIGTERM or SIGINT; then stop being ready, finish what is in flight, and call `on_stop`.
-
-    What is not finished within `settings.grace` seconds is cut. A second signal cuts it at once. Port 0 is any free port;
-    the ports are in the log's `ready` event. Raises PortTaken.
-    """
-    stop = asyncio.Event()
-    try:
-        listener = _listen(settings.host, http_port)
-        http = _Uvicorn(_config(app, settings))
-        if server is not None:
-            grpc_port = _add_port(server, settings.host, grpc_port)
-            await server.start()
-
-        def signalled() -> None:
-            http.force_exit = stop.is_set()
-            stop.set()
-
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, signalled)
-        serving = asyncio.create_task(http.serve(sockets=[listener]))
-        ports = {"http_port": listener.getsockname()[1]} | ({"grpc_port": grpc_port} if server is not None else {})
-        event("ready", f"Serves HTTP on {settings.host}:{ports['http_port']}.", host=settings.host, **ports)
-
-        told = asyncio.create_task(stop.wait())
-        await asyncio.wait((serving, told), return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
-        app.state.stopping = True
-        event("stopping", "Finishes what is in flight.", grace=settings.grace)
-        if health is not None:
-            await health.enter_graceful_shutdown()
-        http.should_exit = True
-        drains: list[Awaitable[object]] = [serving]
-        if server is not None:
-            drains.append(server.stop(settings.grace))
-        await asyncio.gather(*drains)
-    finally:
-        for callback in on_stop:
-            try:
-                await callback()
-            except Exception as fault:
-                event("bug", "Stopping a part failed.", level=logging.ERROR, error=fault)
-
-
-S = TypeVar("S", bound=ServiceSettings)
-
-
-def start(service: str, settings_class: Callable[[], S], serve: Callable[[S], Awaitable[None]]) -> None:
-    """Be the process of a service: settings from the environment, logs, one event loop.
-
-    Ends with SystemExit 1 and one sentence when the settings are wrong or `serve` raises a JobberError; SIGTERM while it
-    still waits for something ends it well.
-    """
-    try:
-        settings = settings_class()
-    except ValidationError as fault:
-        configure(service, "INFO")
-        # str(fault) would show the values, secrets too.
-        for wrong in fault.errors(include_input=False, include_url=False):
-            name = ".".join(str(part) for part in wrong["loc"])
-            why = wrong["msg"].removeprefix("Value error, ")
-            event("failed", f"Setting {name}: {why}.", level=logging.ERROR, setting=name)
-        sys.exit(1)
-    configure(service, settings.log_level)
-    hide(settings.jwt_secret, service_token(settings.jwt_secret))
-    event("starting", f"{service} starts in {settings.mode} mode.", mode=settings.mode)
-    try:
-        # grpc.aio and uvloop get along since grpcio 1.32 (its poller wakes the loop through a socket).
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_until_signalled(serve(settings)))
-    except errors.JobberError as fault:
-        event("failed", fault.message, level=logging.ERROR, code=fault.code)
-        sys.exit(1)
-    except Exception as fault:
-        event("failed", f"{service} ends: {type(fault).__name__}.", level=logging.ERROR, error=fault)
-        sys.exit(1)
-    event("stopped", f"{service} has ended.")
-
-
-async def _until_signalled(serving: Awaitable[None]) -> None:
-    """Run it; a signal before `run` took over cancels it."""
-    task = asyncio.ensure_future(serving)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-
-
 def status_of(fault: errors.JobberError) -> int:
     """The HTTP status that says the same."""
     return next((code for kind, code in STATUS if isinstance(fault, kind)), 500)
-
-
-class _Uvicorn(uvicorn.Server):
-    """uvicorn without its own ideas about signals."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _config(app: ASGIApp, settings: ServiceSettings) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=ImpatientHttp,
-        ws="websockets-sansio",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        # X-Forwarded-For is a claim of the client; a trusted proxy has to be configured.
-        proxy_headers=False,
-        timeout_keep_alive=int(PATIENCE),
-        timeout_graceful_shutdown=max(1, int(settings.grace)),
-        ws_max_size=MAX_WEBSOCKET_BYTES,
-        backlog=1024,
-    )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket, bound before anything else starts, so that a taken port is known at once."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=1024)
-    except OSError as fault:
-        raise _port_fault(host, port, fault) from fault
-    listener.setblocking(False)
-    return listener
-
-
-def _add_port(server: grpc.aio.Server, host: str, port: int) -> int:
-    # gRPC says only that it failed, and writes lines of its own to stderr: try the port first.
-    _listen(host, port).close()
-    try:
-        return server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-    except RuntimeError as fault:
-        raise PortTaken(f"gRPC cannot listen on {host}:{port}: {fault}") from fault
-
-
-def _port_fault(host: str, port: int, fault: OSError) -> errors.JobberError:
-    if fault.errno in (errno.EADDRINUSE, errno.EACCES):
-        return PortTaken(f"Port {port} on {host} cannot be used: {os.strerror(fault.errno).lower()}.")
-    return errors.InvalidData(f"JOBBER_HOST {host} is no address of this machine.")
 
 
 class _Guard:

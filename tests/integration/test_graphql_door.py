@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from api import http as module
+from api import process
 from api.graphql import Limits, RawJson, graphql_app, graphql_routes, token_of, websocket
 from api.graphql.scalars import JSON
 from api.http import http_app
@@ -190,8 +190,8 @@ async def serving(
         SCHEMA, context=_context, settings=settings, subscriptions=subscriptions, limits=limits, explorer=explorer
     )
     app = http_app(graphql_routes("/graphql", made), ready=_good, settings=settings)
-    listener = module._listen("127.0.0.1", 0)
-    server = module._Uvicorn(module._config(app, settings))
+    listener = process._listen("127.0.0.1", 0)
+    server = process._Uvicorn(process._config(app, settings))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         await asyncio.sleep(0.01)

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from api import connections
+from api import connections, process
 from api import http as module
 from api.database import connection, open_pool, place
 from api.http import http_app
@@ -62,8 +62,8 @@ async def _good() -> bool:
 async def serving() -> AsyncIterator[tuple[str, int]]:
     """The app on uvicorn, as `run` configures it, in this loop."""
     app = http_app(ROUTES, ready=_good, settings=SETTINGS)
-    listener = module._listen("127.0.0.1", 0)
-    server = module._Uvicorn(module._config(app, SETTINGS))
+    listener = process._listen("127.0.0.1", 0)
+    server = process._Uvicorn(process._config(app, SETTINGS))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     port = listener.getsockname()[1]
     while not server.started:
@@ -179,13 +179,13 @@ async def test_port_taken_is_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(JobberError, match=f"^Port {port} on 127.0.0.1 cannot be used: address already in use.$"):
-            module._listen("127.0.0.1", port)
+            process._listen("127.0.0.1", port)
     with pytest.raises(JobberError, match="JOBBER_HOST"):
-        module._listen("no.such.host.invalid", 0)
+        process._listen("no.such.host.invalid", 0)
 
 
 async def test_uvicorn_adds_nothing_of_its_own() -> None:
-    config = module._config(http_app([], ready=_good, settings=SETTINGS), SETTINGS)
+    config = process._config(http_app([], ready=_good, settings=SETTINGS), SETTINGS)
     assert isinstance(config, uvicorn.Config)
     assert not config.proxy_headers
     assert config.timeout_keep_alive == 15
