@@ -5,13 +5,13 @@ from typing import Any
 
 import graphene
 import msgspec
-from jobber import faults
-from jobber.contract import Contract
 
 from api.graphql.scalars import Long, RawJson
 from api.jobs import graphql_types as types
 from api.jobs.context import Context
 from api.jobs.submission import Asked
+from jobber import faults
+from jobber.contract import Contract
 from jobber.errors import InvalidData, JobberError, NotFound
 from jobber.job import JobType
 from jobber.model import Format, State

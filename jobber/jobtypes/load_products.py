@@ -1,0 +1,29 @@
+"""LoadProducts: product records into the products table."""
+
+import polars as pl
+
+from jobber.job import Args, Lookups, job
+from jobber.targets import ProductRow
+
+
+class Product(ProductRow):
+    """A product as people submit it."""
+
+
+@job("LoadProducts", aliases=("LOAD_PRODUCTS",))
+class LoadProducts(Args, frozen=True):
+    """Load product records, enriched with their category's charge."""
+
+    contract = Product
+    target = "products"
+    lookups = ("charges",)
+
+    def enrich(self, records: pl.DataFrame, lookups: Lookups) -> pl.DataFrame:
+        """Add the category's charge to the price, where the category exists. Exact: decimals, to the cent."""
+        charges = lookups["charges"]
+        if not charges:
+            return records
+        names = pl.Series(list(charges.keys()), dtype=pl.String)
+        values = pl.Series(list(charges.values()), dtype=pl.String).cast(pl.Decimal(12, 2))
+        charge = pl.col("category").replace_strict(names, values, default=None, return_dtype=pl.Decimal(12, 2))
+        return records.with_columns(price=pl.col("price") + charge.fill_null(0))

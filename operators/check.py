@@ -1,0 +1,212 @@
+"""Check text records against a contract: all broken rules of a row are found, then the good rows are typed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+import polars as pl
+
+from jobber.contract import DECIMAL, INTEGER, NUMBER, Column, Contract
+from operators.frames import FAULTS, Checked
+
+_LEXICAL = {"integer": INTEGER, "decimal": DECIMAL, "number": NUMBER, "boolean": "^(true|false)$"}
+_NAMES = {
+    "integer": "a whole number",
+    "decimal": "a number",
+    "number": "a number",
+    "boolean": "true or false",
+    "date": "a date like 2026-11-24",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of one column; `broken` is never null."""
+
+    column: str | None
+    code: str
+    broken: pl.Expr
+    #: Ends with the value where it helps.
+    message: str
+    shows: pl.Expr | None = None
+
+
+def check(records: pl.DataFrame, contract: Contract) -> Checked:
+    """Keep the records that meet every rule, typed; name every rule that the others break.
+
+    `records` is text, as decoded; numbers may have spaces around them. Order is kept.
+    """
+    text = records.with_columns(
+        pl.col(column.name).str.strip_chars(" ") for column in contract.columns if column.kind not in ("text", "boolean")
+    )
+    typed = text.with_columns(_cast(column).alias(_typed(column.name)) for column in contract.columns if column.kind != "text")
+    split = _split(typed, [rule for column in contract.columns for rule in _rules(column)], contract)
+    if not contract.rules:
+        return split
+    # Rules of the schema's own judge typed values: of the records whose values all have their type.
+    judged = _split(split.kept, _own(contract), None)
+    return Checked(judged.kept, pl.concat([split.faults, judged.faults]).sort("row_no", maintain_order=True))
+
+
+def check_typed(frame: pl.DataFrame, contract: Contract) -> Checked:
+    """Check typed rows against a target: the same rules, as far as types leave them open."""
+    rules = [rule for column in contract.columns for rule in _bounds(column, pl.col(column.name))]
+    missing = [column.name for column in contract.columns if column.name not in frame.columns]
+    frame = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
+    required = [_required(column, pl.col(column.name)) for column in contract.columns if column.required]
+    split = _split(frame, [*required, *rules, *_own(contract)], None)
+    kept = split.kept.with_columns(pl.col(column.name).cast(column.dtype) for column in contract.columns)
+    return Checked(kept.select(*(column.name for column in contract.columns), "row_no"), split.faults)
+
+
+def _split(frame: pl.DataFrame, rules: Sequence[Rule], contract: Contract | None) -> Checked:
+    """One pass tells whether anything is broken at all; only then it is asked what."""
+    dirty = frame.select(pl.any_horizontal(rule.broken.any() for rule in rules)).item() if rules else False
+    if not dirty:
+        return Checked(_finish(frame, contract), pl.DataFrame(schema=FAULTS))
+    marks = frame.select(rule.broken.alias(str(index)) for index, rule in enumerate(rules))
+    parts = []
+    for index, rule in enumerate(rules):
+        mask = marks.get_column(str(index))
+        if mask.any():
+            message = pl.lit(rule.message)
+            if rule.shows is not None:
+                message = pl.concat_str(
+                    message, pl.lit("; got "), rule.shows.cast(pl.String).fill_null("nothing").str.slice(0, 80)
+                )
+            part = frame.filter(mask).select(
+                "row_no",
+                pl.lit(rule.column, pl.String).alias("column"),
+                pl.lit(rule.code).alias("code"),
+                message.alias("message"),
+            )
+            parts.append(part)
+    faults = pl.concat(parts).sort("row_no", maintain_order=True)
+    broken = marks.select(pl.any_horizontal(pl.all())).to_series()
+    return Checked(_finish(frame.filter(~broken), contract), faults)
+
+
+def _finish(frame: pl.DataFrame, contract: Contract | None) -> pl.DataFrame:
+    if contract is None:
+        return frame
+    return frame.select(
+        *(
+            pl.col(column.name if column.kind == "text" else _typed(column.name)).alias(column.name)
+            for column in contract.columns
+        ),
+        "row_no",
+    )
+
+
+def _typed(name: str) -> str:
+    return f"\0{name}"  # no column of an input is called so
+
+
+def _cast(column: Column) -> pl.Expr:
+    text = pl.col(column.name)
+    if column.kind == "boolean":
+        return text.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
+    if column.kind == "date":
+        return text.str.to_date("%Y-%m-%d", strict=False)
+    return text.cast(column.dtype, strict=False)
+
+
+def _rules(column: Column) -> list[Rule]:
+    text, name = pl.col(column.name), column.name
+    present = text.is_not_null() & (text != "")
+    rules = []
+    if column.required:
+        rules.append(_required(column, text))
+    if column.kind == "text":
+        return [*rules, *_text(column)]
+    typed = pl.col(_typed(name))
+    if column.kind == "date":
+        wrong = present & (typed.is_null() | ~text.str.contains(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))
+        return [*rules, Rule(name, "TYPE", wrong.fill_null(False), f"{name} must be {_NAMES['date']}", text)]
+    lexical = text.str.contains(_LEXICAL[column.kind])
+    rules.append(Rule(name, "TYPE", (present & ~lexical).fill_null(False), f"{name} must be {_NAMES[column.kind]}", text))
+    if column.kind == "boolean":
+        return rules
+    if column.kind == "decimal":
+        fine = text.str.contains(rf"^-?[0-9]+(\.[0-9]{{1,{column.scale}}})?$") if column.scale else text.str.contains(INTEGER)
+        message = f"{name} has at most {column.scale} decimals"
+        rules.append(Rule(name, "SCALE", (lexical & ~fine).fill_null(False), message, text))
+    # More digits than the type holds; 1E400 is infinite.
+    unfit = lexical & (~typed.is_finite() if column.kind == "number" else typed.is_null())
+    low, high = _outside(column, typed)
+    wide_low = (unfit & text.str.starts_with("-")).fill_null(False)
+    wide_high = (unfit & ~text.str.starts_with("-")).fill_null(False)
+    # What is no number has no range.
+    if column.minimum is not None:
+        rules.append(Rule(name, "RANGE", wide_low | (lexical & low).fill_null(False), _least(column), text))
+    if column.maximum is not None:
+        rules.append(Rule(name, "RANGE", wide_high | (lexical & high).fill_null(False), _most(column), text))
+    if column.minimum is None or column.maximum is None:
+        rules.append(Rule(name, "RANGE", unfit.fill_null(False), f"{name} is out of range", text))
+    return rules
+
+
+def _text(column: Column) -> list[Rule]:
+    text, name, rules = pl.col(column.name), column.name, []
+    if column.min_length is not None:
+        short = (text.str.len_chars() < column.min_length) & (text != "")
+        rules.append(
+            Rule(name, "LENGTH", short.fill_null(False), f"{name} needs at least {column.min_length} characters", text)
+        )
+    if column.max_length is not None:
+        long = text.str.len_chars() > column.max_length
+        rules.append(Rule(name, "LENGTH", long.fill_null(False), f"{name} has at most {column.max_length} characters", text))
+    if column.pattern is not None:
+        wrong = ~text.str.contains(column.pattern) & (text != "")
+        rules.append(Rule(name, "PATTERN", wrong.fill_null(False), f"{name} must match {column.pattern}", text))
+    return rules
+
+
+def _bounds(column: Column, typed: pl.Expr) -> list[Rule]:
+    if column.kind == "text":
+        return _text(column)
+    low, high = _outside(column, typed)
+    rules = []
+    if column.minimum is not None:
+        rules.append(Rule(column.name, "RANGE", low.fill_null(False), _least(column), typed))
+    if column.maximum is not None:
+        rules.append(Rule(column.name, "RANGE", high.fill_null(False), _most(column), typed))
+    return rules
+
+
+def _outside(column: Column, typed: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    low = high = pl.lit(False)
+    if column.minimum is not None:
+        bound = _literal(column, column.minimum)
+        low = typed <= bound if column.above_minimum else typed < bound
+    if column.maximum is not None:
+        bound = _literal(column, column.maximum)
+        high = typed >= bound if column.below_maximum else typed > bound
+    return low, high
+
+
+def _literal(column: Column, value: Decimal | int) -> pl.Expr:
+    if column.kind == "decimal":
+        return pl.lit(Decimal(value), pl.Decimal(38, column.scale))
+    return pl.lit(float(value)) if column.kind == "number" else pl.lit(int(value), pl.Int64)
+
+
+def _required(column: Column, value: pl.Expr) -> Rule:
+    missing = value.is_null() | (value.cast(pl.String) == "").fill_null(False)
+    return Rule(column.name, "REQUIRED", missing, f"{column.name} is required")
+
+
+def _least(column: Column) -> str:
+    return f"{column.name} must be {'above' if column.above_minimum else 'at least'} {column.minimum}"
+
+
+def _most(column: Column) -> str:
+    return f"{column.name} must be {'below' if column.below_maximum else 'at most'} {column.maximum}"
+
+
+def _own(contract: Contract) -> list[Rule]:
+    """Rules of the schema's own, over typed columns; one that comes to null (a value is absent) is not broken."""
+    return [
+        Rule(None, name.upper(), (~holds).fill_null(False), f"the rule {name.replace('_', ' ')!r} does not hold")
+        for name, holds in contract.rules
+    ]

@@ -1,0 +1,22 @@
+"""Enrich typed records by their job type, then hold the rows against what the target can take."""
+
+import polars as pl
+
+from jobber.contract import Contract
+from jobber.job import Args, Lookups
+from jobber.targets import TARGETS
+from operators.check import check_typed
+from operators.frames import FAULTS, Checked
+
+
+def enrich(records: pl.DataFrame, args: Args, lookups: Lookups) -> Checked:
+    """Rows of the job type's target, or results; a row that the target cannot hold is rejected.
+
+    Raises ValueError when the job type lost or made rows: that is a bug of it, never a reject.
+    """
+    rows = args.enrich(records, lookups)
+    if not rows["row_no"].equals(records["row_no"]):
+        raise ValueError(f"{type(args).__name__}.enrich must answer one row for each record, in order, with its row_no")
+    if args.target is None:
+        return Checked(rows, pl.DataFrame(schema=FAULTS))
+    return check_typed(rows, Contract.of(TARGETS[args.target]))

@@ -1,0 +1,43 @@
+"""Frames that operators hand to each other."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+#: One broken rule of one record.
+FAULTS: dict[str, Any] = {"row_no": pl.Int64, "column": pl.String, "code": pl.String, "message": pl.String}
+
+#: Raw texts are kept up to so many characters.
+MAX_RAW = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A batch's records as text, and those that could not be taken apart."""
+
+    #: `row_no`, and one String column for each column of the contract; null where absent.
+    records: pl.DataFrame
+    faults: pl.DataFrame
+    #: Raw text of records by row number.
+    raw: Callable[[Sequence[int]], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Records that meet the rules, typed; and the faults of those that do not. No row is lost, none is in both."""
+
+    kept: pl.DataFrame
+    faults: pl.DataFrame
+
+
+def faults_of(rows: Sequence[tuple[int, str | None, str, str]]) -> pl.DataFrame:
+    """Faults as a frame."""
+    return pl.DataFrame(rows, schema=FAULTS, orient="row")
+
+
+def shown(raw: bytes) -> str:
+    """Raw bytes as text: what is not UTF-8 appears as \\xNN, and it is cut at MAX_RAW characters."""
+    text = raw[: 4 * MAX_RAW].decode("utf-8", errors="backslashreplace")
+    return text if len(text) <= MAX_RAW else text[:MAX_RAW] + "…"

@@ -1,0 +1,92 @@
+"""The part of an input that planning holds: from the start of the next batch as far as it was read."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from jobber.errors import StructureFault
+from jobber.model import PlannedBatch
+from operators.csv_grammar import Bytes
+
+#: A record that is longer is a batch of its own, and is rejected for its size.
+OWN_BATCH = 8 << 20
+#: A record that is longer ends planning: it is a file of another kind, or one whose quotes never close.
+MAX_RECORD = 128 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The next batch, measured from the buffer's start."""
+
+    #: Bytes that the batch takes, with everything up to the next one's start.
+    size: int
+    rows: int
+    #: Where its records begin and end within, when that is not the whole.
+    start: int = 0
+    stop: int | None = None
+
+
+def too_long(row: int) -> StructureFault:
+    """A record without an end in sight."""
+    return StructureFault("LINE_TOO_LONG", f"Record {row} has no end within {MAX_RECORD >> 20} MiB.")
+
+
+class Buffer:
+    """Reads windows ahead as needed; knows where it is in the input, in bytes and in records."""
+
+    def __init__(self, windows: Iterable[bytes]) -> None:
+        self._windows: Iterator[bytes] = iter(windows)
+        self._data = b""
+        self._place = 0
+        #: Bytes of the input before the buffer.
+        self.offset = 0
+        #: Number of the next record.
+        self.row = 1
+        #: Nothing follows what is here.
+        self.whole = False
+
+    def __len__(self) -> int:
+        return len(self._data) - self._place
+
+    def fill(self, size: int) -> bool:
+        """Read until there are `size` bytes, or everything; False when nothing is left."""
+        if len(self) < size and not self.whole:
+            parts = [self._data[self._place :]]
+            have = len(parts[0])
+            while have < size:
+                window = next(self._windows, None)
+                if window is None:
+                    self.whole = True
+                    break
+                parts.append(window)
+                have += len(window)
+            self._data, self._place = parts[0] if len(parts) == 1 else b"".join(parts), 0
+        return len(self) > 0
+
+    def head(self, size: int) -> Bytes:
+        """The first `size` bytes, or what there is, without copying."""
+        return np.frombuffer(self._data, np.uint8, min(size, len(self)), self._place) if len(self) else np.empty(0, np.uint8)
+
+    def bytes(self) -> bytes:
+        """Everything that is here."""
+        return self._data[self._place :] if self._place else self._data
+
+    def drop(self, size: int) -> None:
+        """Go on behind the first `size` bytes."""
+        self._place += size
+        self.offset += size
+
+    def take(self, cut: Cut) -> PlannedBatch | None:
+        """The batch of the cut, and go on behind it; None when it holds no record."""
+        start, stop = cut.start, cut.size if cut.stop is None else cut.stop
+        if cut.rows == 1 and stop - start > MAX_RECORD:
+            raise too_long(self.row)
+        batch = None
+        if cut.rows:
+            digest = hashlib.sha256(memoryview(self._data)[self._place + start : self._place + stop]).digest()
+            batch = PlannedBatch(self.offset + start, stop - start, self.row, cut.rows, digest)
+            self.row += cut.rows
+        self.drop(cut.size)
+        return batch

@@ -1,0 +1,63 @@
+"""Tell an input's format by its content. What is not text we read is refused with what was seen."""
+
+import msgspec
+
+from jobber.errors import StructureFault
+from jobber.model import Format, InputOptions
+from operators.plan.buffer import Buffer
+
+#: Bytes that are looked at.
+LOOK = 64 << 10
+
+_FOREIGN = (
+    (b"\x1f\x8b", "FORMAT", "It is compressed with gzip; unpack it first."),
+    (b"\x28\xb5\x2f\xfd", "FORMAT", "It is compressed with zstd; unpack it first."),
+    (b"PK\x03\x04", "FORMAT", "It is a zip archive; unpack it and upload the file itself."),
+    (b"PAR1", "FORMAT", "It is a Parquet file, which this version does not load."),
+    (b"BZh", "FORMAT", "It is compressed with bzip2; unpack it first."),
+    (b"\xfd7zXZ", "FORMAT", "It is compressed with xz; unpack it first."),
+    (b"%PDF", "FORMAT", "It is a PDF document."),
+    (b"\xff\xfe", "ENCODING", "It is UTF-16; save it as UTF-8."),
+    (b"\xfe\xff", "ENCODING", "It is UTF-16; save it as UTF-8."),
+)
+_UTF8 = {"utf-8", "utf8", "utf-8-sig", "ascii", "us-ascii"}
+
+
+def detect(buffer: Buffer, options: InputOptions) -> Format:
+    """The format, as told or as seen; drops a byte-order mark. Raises StructureFault."""
+    buffer.fill(LOOK)
+    head = buffer.bytes()[:LOOK]
+    if not head:
+        raise StructureFault("EMPTY", "The file is empty.")
+    for magic, fault, message in _FOREIGN:
+        if head.startswith(magic):
+            raise StructureFault(fault, message)
+    # UTF-16 without a mark: every other byte of ASCII text is NUL.
+    sample = head[:256]
+    if len(sample) >= 4 and (sample[0::2].count(0) * 4 > len(sample) or sample[1::2].count(0) * 4 > len(sample)):
+        raise StructureFault("ENCODING", "It looks like UTF-16 (every other byte is NUL); save it as UTF-8.")
+    if options.encoding.lower() not in _UTF8:
+        raise StructureFault("ENCODING", f"This version reads UTF-8; {options.encoding!r} is not served.")
+    if head.startswith(b"\xef\xbb\xbf"):
+        buffer.drop(3)
+        head = head[3:]
+    if options.format is Format.PARQUET:
+        raise StructureFault("FORMAT", "This version does not load Parquet.")
+    return options.format or _seen(head)
+
+
+def _seen(head: bytes) -> Format:
+    text = head.lstrip(b" \t\r\n")
+    if text[:1] == b"[":
+        return Format.JSON
+    if text[:1] != b"{":
+        return Format.CSV
+    line, found, rest = text.partition(b"\n")
+    if not found:
+        return Format.NDJSON
+    try:
+        msgspec.json.decode(line, type=msgspec.Raw)
+    except (msgspec.MsgspecError, RecursionError):
+        # An object over several lines is one record; anything else is a line that its record's reject explains.
+        return Format.JSON if line.rstrip()[-1:] in (b"{", b",", b"[", b":") else Format.NDJSON
+    return Format.NDJSON if rest.strip() else Format.JSON

@@ -1,0 +1,138 @@
+"""Plan a JSON document: an array, whose elements are the records, or one object, which is one record.
+
+Only the structure is looked at (strings, nesting, commas); what an element holds is that record's own affair.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from jobber.contract import Contract
+from jobber.errors import StructureFault
+from jobber.model import Format, InputOptions, Layout
+from operators.csv_grammar import Bytes, Places
+from operators.json_grammar import COMMA, SLASH, Scan, begins_value, first_bytes
+from operators.plan.buffer import MAX_RECORD, OWN_BATCH, Buffer, Cut, too_long
+from operators.plan.ndjson import json_layout
+
+#: Bytes scanned at once: arrays of this size stay in the processor's cache.
+STEP = 1 << 20
+
+
+def plan_json(buffer: Buffer, contract: Contract, options: InputOptions) -> Iterator[Layout | Cut]:
+    """The layout, then the batches. Raises StructureFault."""
+    yield json_layout(Format.JSON, contract, options)
+    while buffer.fill(1):
+        blank = len(buffer) - len(buffer.bytes().lstrip(b" \t\r\n"))
+        if not blank:
+            break
+        buffer.drop(blank)
+    if not len(buffer):
+        raise StructureFault("EMPTY", "The file is empty.")
+    first = buffer.bytes()[:1]
+    if first == b"[":
+        yield from _array(buffer, options)
+    elif first == b"{":
+        yield from _object(buffer)
+    else:
+        raise StructureFault("SYNTAX", "The document must be an array of records, or one record (an object).")
+
+
+def _array(buffer: Buffer, options: InputOptions) -> Iterator[Cut]:
+    buffer.drop(1)
+    scan, scanned = Scan(depth=1), 0
+    commas: list[Places] = []  # from the buffer's start
+    found = 0
+    while True:
+        buffer.fill(scanned + STEP)
+        data = buffer.head(scanned + STEP)
+        if data.size == scanned:
+            raise StructureFault("SYNTAX", f"The array is not closed: the file ends within record {buffer.row + found}.")
+        places, kinds, depths = scan.step(data[scanned:])
+        if (kinds == SLASH).any():
+            raise StructureFault("SYNTAX", "JSON has no comments: there is a / outside of texts.")
+        end = np.flatnonzero(depths == 0)
+        if end.size:
+            kinds, depths = kinds[: end[0]], depths[: end[0]]
+        new = places[: kinds.size][(kinds == COMMA) & (depths == 1)] + scanned
+        commas.append(new)
+        found += new.size
+        if end.size:
+            close = scanned + int(places[end[0]])
+            if buffer.head(close + 1)[close] != ord("]"):
+                raise StructureFault("SYNTAX", "The array is closed by a brace.")
+            yield from _last(buffer, np.concatenate(commas), close, options)
+            _nothing_more(buffer)
+            return
+        scanned = data.size
+        here = np.concatenate(commas)
+        while here.size and (here[-1] >= options.batch_bytes or here.size >= options.batch_rows):
+            cut = _cut(buffer.head(scanned), here, options)
+            yield cut
+            scanned -= cut.size
+            here = here[here >= cut.size] - cut.size
+        commas, found = [here], int(here.size)
+        if scanned > MAX_RECORD:
+            raise too_long(buffer.row)
+
+
+def _last(buffer: Buffer, commas: Places, close: int, options: InputOptions) -> Iterator[Cut]:
+    """The batches up to the closing bracket at `close`."""
+    data = buffer.head(close)
+    if not commas.size and not data.tobytes().strip(b" \t\r\n"):
+        buffer.drop(close + 1)
+        return
+    ends = np.append(commas, close)
+    while ends.size:
+        cut = _cut(buffer.head(int(ends[-1])), ends, options)
+        yield cut
+        ends = ends[ends >= cut.size] - cut.size
+
+
+def _cut(data: Bytes, ends: Places, options: InputOptions) -> Cut:
+    """The next batch: elements that end at `ends` (a comma, or the closing bracket), of about `batch_bytes`."""
+    count = int(np.searchsorted(ends, options.batch_bytes, "right"))
+    count = min(max(count, 1), options.batch_rows, ends.size)
+    starts = np.concatenate(([0], ends[: count - 1] + 1))
+    long = np.flatnonzero(ends[:count] - starts > OWN_BATCH)
+    if long.size:
+        count = int(long[0]) or 1
+        starts = starts[:count]
+    places, kinds = first_bytes(data, starts)
+    empty = np.flatnonzero(places >= ends[:count])
+    if empty.size:
+        raise StructureFault("SYNTAX", "There is a comma with no record behind or before it.")
+    strange = np.flatnonzero(~begins_value(kinds))
+    if strange.size:
+        seen = chr(int(kinds[strange[0]]))
+        raise StructureFault("SYNTAX", f"A record cannot begin with {seen!r}.")
+    stop = int(ends[count - 1])
+    return Cut(stop + 1, count, 0, stop)
+
+
+def _object(buffer: Buffer) -> Iterator[Cut]:
+    scan, scanned = Scan(), 0
+    while True:
+        buffer.fill(scanned + STEP)
+        data = buffer.head(scanned + STEP)
+        if data.size == scanned:
+            raise StructureFault("SYNTAX", "The object is not closed: the file is cut.")
+        places, kinds, depths = scan.step(data[scanned:])
+        if (kinds == SLASH).any():
+            raise StructureFault("SYNTAX", "JSON has no comments: there is a / outside of texts.")
+        end = np.flatnonzero(depths == 0)
+        if end.size:
+            close = scanned + int(places[end[0]])
+            yield Cut(close + 1, 1)
+            _nothing_more(buffer)
+            return
+        scanned = data.size
+        if scanned > MAX_RECORD:
+            raise StructureFault("LINE_TOO_LONG", f"The object has no end within {MAX_RECORD >> 20} MiB.")
+
+
+def _nothing_more(buffer: Buffer) -> None:
+    while buffer.fill(1):
+        if buffer.bytes().strip(b" \t\r\n"):
+            raise StructureFault("SYNTAX", "There is more behind the end of the document.")
+        buffer.drop(len(buffer))
