@@ -17,7 +17,7 @@ SEED = 20_240_607
 BROKEN_EVERY = 100
 HEADER = ("name", "category", "price", "stock", "rating", "description")
 
-#: Category -> its nouns, with the span of their prices in cents. Garden and Music have no charge in a fresh Jobber.
+#: Category -> its nouns, with the span of their prices in cents. Music has no charge in a fresh Jobber.
 GOODS: dict[str, tuple[tuple[str, int, int], ...]] = {
     "Electronics": (
         ("Headphones", 1_999, 34_900),

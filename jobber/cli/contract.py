@@ -3,7 +3,9 @@
 import json
 import os
 
-from jobber.cli.progress import console
+from rich.text import Text
+
+from jobber.cli.progress import console, table
 from jobber.contract import Contract
 from jobber.job import discover, find
 
@@ -18,4 +20,8 @@ def show(name: str, *, json_schema: bool) -> None:
     if json_schema:
         print(json.dumps(contract.json_schema(), indent=2))
     else:
-        console().print(contract.table(), markup=False)
+        out = console()
+        shown = table(("column", "left"), ("type", "left"), ("required", "left"), ("rules", "left"))
+        for row in contract.table():
+            shown.add_row("", *(Text(row[key]) for key in ("name", "type", "required", "rules")))
+        out.print(shown)
