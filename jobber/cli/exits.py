@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 
-from jobber.errors import Forbidden, JobberError, NotFound, Transient, Unauthenticated
+from jobber.errors import Forbidden, JobberError, NotFound, Transient, Unauthenticated, UnknownJob
 
 
 class Exit(IntEnum):
@@ -22,7 +22,7 @@ class Exit(IntEnum):
 
 def exit_for(fault: JobberError) -> Exit:
     """The exit code of an error."""
-    if isinstance(fault, NotFound):
+    if isinstance(fault, NotFound | UnknownJob):
         return Exit.NOT_FOUND
     return Exit.UNREACHABLE if isinstance(fault, Transient) else Exit.FAILED
 

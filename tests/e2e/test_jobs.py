@@ -92,7 +92,7 @@ def test_the_command_line_loads_and_answers_by_exit_code(system: System, tmp_pat
     assert some.returncode == 3, some.stderr
     (tmp_path / "empty.csv").write_text("")
     assert running.run("load", str(tmp_path / "empty.csv"), "--job", "LoadProducts", *here).returncode == 1
-    assert running.run("load", str(tmp_path / "good.csv"), "--job", "Nothing", *here).returncode == 1
+    assert running.run("load", str(tmp_path / "good.csv"), "--job", "Nothing", *here).returncode == 4
     unknown = "00000000-0000-4000-8000-000000000000"
     assert running.run("status", unknown, *here).returncode == 4
     id = next(line.split()[1] for line in some.stdout.splitlines() if line.strip().startswith("job "))
