@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -21,7 +22,10 @@ from jobber.job import JobType
 from jobber.settings import JobsSettings
 from protos import client
 from protos.jobber.auth.v1 import auth_pb2
-from protos.jobber.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub, AuthServiceStub
+from protos.jobber.auth.v1.auth_pb2_grpc import AuthServiceStub
+
+if TYPE_CHECKING:  # The stubs' alone: at run time there is no such name.
+    from protos.jobber.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
 
 
 @dataclass(frozen=True, slots=True)

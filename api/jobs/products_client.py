@@ -1,6 +1,7 @@
 """What the jobs service asks of the products service."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -11,7 +12,10 @@ from jobber.errors import Unavailable
 from jobber.model import Receipt
 from protos import client
 from protos.jobber.products.v1 import products_pb2 as pb
-from protos.jobber.products.v1.products_pb2_grpc import ProductsServiceAsyncStub, ProductsServiceStub
+from protos.jobber.products.v1.products_pb2_grpc import ProductsServiceStub
+
+if TYPE_CHECKING:  # The stubs' alone: at run time there is no such name.
+    from protos.jobber.products.v1.products_pb2_grpc import ProductsServiceAsyncStub
 
 #: Seconds; a dispatch round waits so long for charges while it holds the dispatch lock.
 CHARGES_DEADLINE = 2.0
