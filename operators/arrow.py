@@ -7,7 +7,7 @@ import pyarrow as pa
 
 
 def to_ipc(frame: pl.DataFrame) -> bytes:
-    """An Arrow IPC stream. pyarrow writes it 15 times faster than Polars does (measured: 0.01 against 0.17 s a million rows)."""
+    """An Arrow IPC stream. pyarrow writes it 15 times faster than Polars (0.01 against 0.17 s a million rows)."""
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:

@@ -55,7 +55,8 @@ def field_pattern(dialect: Dialect) -> re.Pattern[bytes]:
 
 def fields(record: bytes, dialect: Dialect) -> list[bytes]:
     """The fields of one record, unquoted; garbage behind a closing quote is left out."""
-    found, place, pattern = [], 0, field_pattern(dialect)
+    found: list[bytes] = []
+    place, pattern = 0, field_pattern(dialect)
     while True:
         match = pattern.match(record, place)
         if match is None:

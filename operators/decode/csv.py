@@ -115,7 +115,8 @@ def _spans(data: bytes, array: Bytes, quotes: Places, well_quoted: bool, dialect
     """Where records begin and end, blank lines left out: as planning counted them."""
     if well_quoted:
         return spans(line_ends(array, quotes), array, array.size)
-    pattern, place, ends = record_pattern(dialect), 0, []
+    ends: list[int] = []
+    pattern, place = record_pattern(dialect), 0
     while place < len(data):
         match = pattern.match(data, place)
         end = match.end() if match else len(data)

@@ -271,12 +271,12 @@ def _one(record: bytes, layout: Layout, contract: Contract) -> tuple[list[str | 
     values: list[str | None] = []
     faults: list[Fault] = []
     for column in contract.columns:
-        taken, fault = _taken(
+        taken, broken = _taken(
             value.get(layout.fields.get(column.name, ""), None) if column.name in layout.fields else None, column
         )
         values.append(taken)
-        if fault:
-            faults.append((column.name, *fault))
+        if broken:
+            faults.append((column.name, *broken))
     return values, faults
 
 

@@ -1,4 +1,4 @@
-"""Planning: cut an input into batches of whole records, in one streaming pass; a broken structure is found here, before a load."""
+"""Planning: cut an input into batches of whole records, in one streaming pass. A broken structure is found here."""
 
 from collections.abc import Iterable
 

@@ -67,7 +67,8 @@ def _cut(buffer: Buffer, dialect: Dialect, target: int, most: int) -> Cut | None
 
 def _exact_ends(buffer: Buffer, dialect: Dialect, target: int, most: int) -> tuple[Bytes, Places, int] | None:
     """Record ends by the grammar, one after the other: where quotes are not strict."""
-    pattern, place, ends = record_pattern(dialect), 0, []
+    ends: list[int] = []
+    pattern, place = record_pattern(dialect), 0
     view, size = buffer.bytes(), len(buffer)
     while place < min(target, size) and len(ends) < most:
         match = pattern.match(view, place)
@@ -154,9 +155,9 @@ def match_columns(names: tuple[str, ...], contract: Contract, options: InputOpti
     found = {}
     for column in contract.columns:
         wanted = options.mapping.get(column.name, column.name)
-        name = folded.get(wanted.strip().casefold())
-        if name is not None and (column.name in options.mapping or name not in options.mapping.values()):
-            found[column.name] = name
+        seen = folded.get(wanted.strip().casefold())
+        if seen is not None and (column.name in options.mapping or seen not in options.mapping.values()):
+            found[column.name] = seen
         elif column.name in options.mapping:
             raise StructureFault(
                 "HEADER", f"The mapping names the input column {wanted!r}, which the header does not have. {_seen(names)}"

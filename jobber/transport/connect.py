@@ -1,0 +1,28 @@
+"""Chooses the transport by the settings; a broker's client is imported only when it is used."""
+
+from collections.abc import Sequence
+
+from jobber.settings import TransportSettings
+from jobber.transport import Consumer, Publisher
+
+
+async def open_publisher(settings: TransportSettings) -> Publisher:
+    """A publisher. It connects when it first publishes. Raises ValueError when no transport is configured."""
+    if settings.url.startswith("pulsar"):
+        from jobber.transport.pulsar import PulsarPublisher
+
+        return PulsarPublisher(settings.url, settings.pulsar_namespace)
+    from jobber.transport.postgres import PostgresPublisher
+
+    return PostgresPublisher(settings.url)
+
+
+def open_consumer(settings: TransportSettings, topics: Sequence[Sequence[str]], name: str, prefetch: int) -> Consumer:
+    """A consumer of groups of topics (lanes), served in turn; `prefetch` messages may wait in it."""
+    if settings.url.startswith("pulsar"):
+        from jobber.transport.pulsar import PulsarConsumer
+
+        return PulsarConsumer(settings.url, settings.pulsar_namespace, topics, name, prefetch)
+    from jobber.transport.postgres import PostgresConsumer
+
+    return PostgresConsumer(settings.url, topics)
