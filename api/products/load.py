@@ -39,8 +39,8 @@ class Budget:
     """Memory for what arrives and waits: taken by bytes, given back when the call ends."""
 
     def __init__(self, limit: int = WAITING_BYTES, group: int = GROUP_BYTES) -> None:
-        self._limit = limit
-        self._group = group
+        self.limit = limit
+        self.group = group
         self.used = 0
 
     @contextmanager
@@ -53,9 +53,9 @@ class Budget:
             share.add(-share.used)
 
     def _take(self, share: "Share", size: int) -> None:
-        if share.used + size > self._group:
-            raise GroupTooLarge(f"A group may have {self._group:,} bytes; send fewer batches in one call.")
-        if size > 0 and self.used + size > self._limit:
+        if share.used + size > self.group:
+            raise GroupTooLarge(f"A group may have {self.group:,} bytes; send fewer batches in one call.")
+        if size > 0 and self.used + size > self.limit:
             raise Overloaded
         share.used += size
         self.used += size

@@ -27,6 +27,7 @@ class Room:
 
     door: ProductsDoor
     loader: Loader
+    budget: Budget
     pool: Pool
     loads: Pool
 
@@ -50,8 +51,9 @@ async def open_room(settings: ProductsSettings) -> Room:
     await migrate(dsn, "products", SQL)
     loads = await open_pool(dsn, name="jobber-products-load", size=settings.copy_sessions + CLOSING, timeout=timeout)
     ledger = Ledger(loads)
-    loader = Loader(ledger, settings.copy_sessions)
-    return Room(ProductsDoor(Store(pool), ledger, loader, Ids(loads), Budget()), loader, pool, loads)
+    loader, budget = Loader(ledger, settings.copy_sessions), Budget()
+    door = ProductsDoor(Store(pool), ledger, loader, Ids(loads), budget)
+    return Room(door, loader, budget, pool, loads)
 
 
 async def serve(settings: ProductsSettings) -> None:

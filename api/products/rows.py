@@ -69,9 +69,14 @@ def encode(stream: bytes, header: Header, first_id: int) -> bytes:
 
 def _records(stream: bytes, header: Header) -> Iterator[pa.RecordBatch]:
     """Slices of the stream's records, with the columns in the order of COLUMNS."""
-    with pa.ipc.open_stream(stream) as reader:
+    source = pa.BufferReader(stream)
+    with pa.ipc.open_stream(source) as reader:
         _check_schema(reader.schema, header)
         table = reader.read_all()
+    if source.tell() != len(stream):
+        raise InvalidData(
+            f"The Arrow stream of batch {header.key.batch_no} has {len(stream) - source.tell()} bytes after its end."
+        )
     if table.num_rows != header.rows:
         raise InvalidData(f"Batch {header.key.batch_no} has {table.num_rows} rows, and its header says {header.rows}.")
     if table.get_total_buffer_size() > len(stream) + MAX_GROWTH:

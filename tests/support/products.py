@@ -83,9 +83,7 @@ class Sent:
 
     def messages(self) -> Iterable[pb.LoadRequest]:
         key = receipt_pb2.BatchKey(job_id=self.job_id, batch_no=self.batch_no)
-        yield pb.LoadRequest(
-            header=pb.LoadHeader(key=key, rows=self.rows, rejected=self.rejected, rejects=self.rejects)
-        )
+        yield pb.LoadRequest(header=pb.LoadHeader(key=key, rows=self.rows, rejected=self.rejected, rejects=self.rejects))
         for start in range(0, len(self.stream), CHUNK):
             yield pb.LoadRequest(chunk=self.stream[start : start + CHUNK])
 
