@@ -113,7 +113,10 @@ def _hash(password: str) -> str:
 def _verify(password: str, stored: str) -> Verdict:
     if stored.startswith(("$2a$", "$2b$", "$2y$")):
         # bcrypt 5 raises on longer passwords, where the library that made the hash cut them.
-        return Verdict(bcrypt.checkpw(password.encode()[:BCRYPT_BYTES], stored.encode()), outdated=True)
+        try:
+            return Verdict(bcrypt.checkpw(password.encode()[:BCRYPT_BYTES], stored.encode()), outdated=True)
+        except ValueError:  # No hash at all, though it begins like one.
+            return Verdict(False)
     try:
         _hasher.verify(stored, password)
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):

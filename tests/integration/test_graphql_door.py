@@ -318,6 +318,12 @@ async def test_body_limit() -> None:
         assert (await door.raw(b'{"query": "{ hello }"}' + b" " * 900)).status_code == 200
         assert (await door.raw(b'{"query": "{ hello }"}' + b" " * 1000)).status_code == 413
 
+        # One that says so itself is refused without being read.
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        writer.write(b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1001\r\n\r\n")
+        assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 413")
+        writer.close()
+
         async def chunks() -> AsyncIterator[bytes]:
             for _ in range(20):
                 yield b" " * 100
