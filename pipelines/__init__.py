@@ -1,1 +1,1 @@
-
+"""The executor: Bytewax dataflows that plan inputs and load batches."""

@@ -28,6 +28,6 @@ def target(addresses: str) -> str:
     return "ipv4:" + ",".join(part.replace("localhost", "127.0.0.1") for part in parts)
 
 
-def credential(service_token: str) -> Sequence[tuple[str, str]]:
+def credential(service_token: str) -> tuple[tuple[str, str], ...]:
     """Metadata that proves one service to another."""
     return (("authorization", f"Bearer {service_token}"),)

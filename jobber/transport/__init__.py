@@ -29,6 +29,14 @@ class Delivery:
     handle: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Topics that are received together (a lane), and how many of their messages at once."""
+
+    topics: tuple[str, ...]
+    most: int = 1
+
+
 class Publisher(Protocol):
     """Publishes; used by the jobs service, from its event loop."""
 
@@ -45,10 +53,10 @@ class Publisher(Protocol):
 class Consumer(Protocol):
     """Receives from its topics, sharing them with other consumers. Blocking; methods may be called from several threads."""
 
-    def receive(self, most: int, wait: float) -> list[Delivery]:
-        """Up to `most` messages that nobody else holds; returns at once when there is one, else after `wait` seconds, empty.
+    def receive(self, wait: float) -> list[Delivery]:
+        """Messages of one group that nobody else holds; returns at once when there are any, else after `wait` seconds, empty.
 
-        Topics are served in turn, so that none starves another. Raises Unavailable when the transport does not answer;
+        Groups are served in turn, so that none starves another. Raises Unavailable when the transport does not answer;
         calling again later is right.
         """
 

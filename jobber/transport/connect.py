@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from jobber.settings import TransportSettings
-from jobber.transport import Consumer, Publisher
+from jobber.transport import Consumer, Group, Publisher
 
 
 async def open_publisher(settings: TransportSettings) -> Publisher:
@@ -17,12 +17,12 @@ async def open_publisher(settings: TransportSettings) -> Publisher:
     return PostgresPublisher(settings.url)
 
 
-def open_consumer(settings: TransportSettings, topics: Sequence[Sequence[str]], name: str, prefetch: int) -> Consumer:
-    """A consumer of groups of topics (lanes), served in turn; `prefetch` messages may wait in it."""
+def open_consumer(settings: TransportSettings, groups: Sequence[Group], name: str) -> Consumer:
+    """A consumer of groups of topics (lanes), served in turn. It connects when it first receives."""
     if settings.url.startswith("pulsar"):
         from jobber.transport.pulsar import PulsarConsumer
 
-        return PulsarConsumer(settings.url, settings.pulsar_namespace, topics, name, prefetch)
+        return PulsarConsumer(settings.url, settings.pulsar_namespace, groups, name)
     from jobber.transport.postgres import PostgresConsumer
 
-    return PostgresConsumer(settings.url, topics)
+    return PostgresConsumer(settings.url, groups)

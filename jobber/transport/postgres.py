@@ -14,12 +14,14 @@ from typing import Any, LiteralString
 import psycopg
 
 from jobber.errors import Unavailable
-from jobber.transport import Delivery, Message
+from jobber.transport import Delivery, Group, Message
 
 #: Seconds; a consumer that is frozen for longer loses what it held. Longer than the retries of a load.
 VISIBILITY = 60
 #: Seconds between two looks for messages of dead consumers.
 LOOK_FOR_DEAD = 1.0
+#: Seconds after which it looks without having been told to: a hand-back's delay has passed, or a visibility time.
+LOOK_AGAIN = 0.25
 CHANNEL: LiteralString = "jobber_transport"
 #: Class of the consumers' advisory locks, and the lock that making the schema takes.
 CONSUMER_LOCK, SCHEMA_LOCK = 0x4A0B, 0x4A0B0002
@@ -43,7 +45,7 @@ RECEIVE: LiteralString = """
      WHERE m.id = d.id
  RETURNING m.id, m.topic, m.body
 """
-#: What dead consumers held becomes visible: those whose lock can be had, until the transaction ends. Our own lock could be had too.
+#: What dead consumers held becomes visible: those whose lock can be had. Our own could be had too, so it is left out.
 RELEASE: LiteralString = """
     UPDATE transport.messages SET visible_at = clock_timestamp(), consumer = NULL
      WHERE consumer IN (SELECT consumer FROM (SELECT DISTINCT consumer FROM transport.messages
@@ -100,9 +102,11 @@ class PostgresPublisher:
 class PostgresConsumer:
     """Receives on one connection, which also listens; acknowledges on another, from any thread."""
 
-    def __init__(self, dsn: str, topics: Sequence[Sequence[str]]) -> None:
+    def __init__(self, dsn: str, groups: Sequence[Group]) -> None:
         self._dsn = dsn
-        self._groups = [list(group) for group in topics]
+        self._groups = groups
+        #: Nothing was there, and nothing was announced since; what becomes visible by time alone is found a little later.
+        self._dry_until = 0.0
         self._turn = 0
         self._receiving: psycopg.Connection[Any] | None = None
         self._settling: psycopg.Connection[Any] | None = None
@@ -111,22 +115,24 @@ class PostgresConsumer:
         self._looked = 0.0
         self._closed = False
 
-    def receive(self, most: int, wait: float) -> list[Delivery]:
-        """Up to `most` messages, of the group whose turn it is, or of the next one that has any."""
+    def receive(self, wait: float) -> list[Delivery]:
+        """Messages of the group whose turn it is, or of the next one that has any."""
         deadline = time.monotonic() + wait
         with self._translated():
             while True:
                 connection = self._open()
-                # A notification that comes between the look and the wait stays in the connection and ends the wait.
-                found = self._look(connection, most)
-                if found:
-                    return found
+                if time.monotonic() >= self._dry_until:
+                    # A notification that comes between the look and the wait stays in the connection and ends the wait.
+                    found = self._look(connection)
+                    if found:
+                        return found
+                    self._release(connection)
+                    self._dry_until = time.monotonic() + LOOK_AGAIN
                 left = deadline - time.monotonic()
-                if left <= 0:
+                for _ in connection.notifies(timeout=max(min(left, self._dry_until - time.monotonic()), 0), stop_after=1):
+                    self._dry_until = 0.0
+                if left <= 0 and self._dry_until:
                     return []
-                self._release(connection)
-                for _ in connection.notifies(timeout=min(left, LOOK_FOR_DEAD), stop_after=1):
-                    pass
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Forget the messages; what fails comes again."""
@@ -151,12 +157,13 @@ class PostgresConsumer:
                         connection.close()
             self._receiving = self._settling = None
 
-    def _look(self, connection: psycopg.Connection[Any], most: int) -> list[Delivery]:
+    def _look(self, connection: psycopg.Connection[Any]) -> list[Delivery]:
         for _ in self._groups:
             group = self._groups[self._turn % len(self._groups)]
             self._turn += 1
             rows = connection.execute(
-                RECEIVE, {"topics": group, "most": most, "visibility": VISIBILITY, "consumer": self._consumer}
+                RECEIVE,
+                {"topics": list(group.topics), "most": group.most, "visibility": VISIBILITY, "consumer": self._consumer},
             ).fetchall()
             if rows:
                 return [Delivery(topic, bytes(body), (self._consumer, number)) for number, topic, body in sorted(rows)]
@@ -192,6 +199,7 @@ class PostgresConsumer:
             connection.execute("SELECT pg_advisory_lock(%s, %s)", [CONSUMER_LOCK, self._consumer])
             connection.execute(f"LISTEN {CHANNEL}")
             self._receiving = connection
+            self._dry_until = 0.0
         return self._receiving
 
     @contextlib.contextmanager

@@ -1,0 +1,1 @@
+"""What the dataflows speak to: the transport, the jobs and products services, the blob store."""

@@ -1,0 +1,49 @@
+"""Calls that may be repeated: with a growing delay and jitter, for as long as a short outage lasts."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import grpc
+
+from jobber.errors import Terminal, Unavailable
+
+T = TypeVar("T")
+
+#: What a repetition may cure. INTERNAL and the like are bugs: their batches come again by the transport, and are counted.
+TRANSIENT = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.ABORTED,
+    }
+)
+FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
+#: Seconds; a longer outage is the transport's affair.
+PATIENCE = 20.0
+
+
+class Refused(Terminal):
+    """The service refuses the call, and would refuse it again."""
+
+
+def retry(call: Callable[[], T], stopping: threading.Event, patience: float = PATIENCE) -> T:
+    """What `call` answers, at the latest `patience` seconds after the first try.
+
+    Raises Unavailable when it never did, or when the process stops meanwhile; Refused for any other status.
+    """
+    deadline, delay = time.monotonic() + patience, FIRST_DELAY
+    while True:
+        try:
+            return call()
+        except grpc.RpcError as fault:
+            code, details = fault.code(), fault.details()
+            if code not in TRANSIENT:
+                raise Refused(f"{code.name}: {details}") from fault
+            if time.monotonic() > deadline or stopping.is_set():
+                raise Unavailable(f"{code.name}: {details}") from fault
+        stopping.wait(delay * (0.5 + random.random()))
+        delay = min(delay * 2, LONGEST_DELAY)
