@@ -16,6 +16,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import grpc
 import uvicorn
@@ -113,7 +114,7 @@ def start(service: str, settings_class: Callable[[], S], serve: Callable[[S], Aw
             event("failed", f"Setting {name}: {why}.", level=logging.ERROR, setting=name)
         sys.exit(1)
     configure(service, settings.log_level)
-    hide(settings.jwt_secret, service_token(settings.jwt_secret))
+    hide(service_token(settings.jwt_secret), *_secrets(settings))
     event("starting", f"{service} starts in {settings.mode} mode.", mode=settings.mode)
     try:
         # grpc.aio and uvloop get along since grpcio 1.32 (its poller wakes the loop through a socket).
@@ -126,6 +127,16 @@ def start(service: str, settings_class: Callable[[], S], serve: Callable[[S], Aw
         event("failed", f"{service} ends: {type(fault).__name__}.", level=logging.ERROR, error=fault)
         sys.exit(1)
     event("stopped", f"{service} has ended.")
+
+
+def _secrets(settings: ServiceSettings) -> Iterator[str]:
+    """The values among the settings that no log may show."""
+    for name, value in settings:
+        if isinstance(value, str):
+            if name.endswith(("_secret", "_password")):
+                yield value
+            elif "://" in value:
+                yield urlsplit(value).password or ""
 
 
 async def _until_signalled(serving: Awaitable[None]) -> None:

@@ -113,7 +113,7 @@ def event(
 
 
 def hide(*secrets: str) -> None:
-    """Never write these values, whatever text they are in."""
+    """Never write these values, whatever text they are in. Shorter than eight characters they would blot out words."""
     _hidden.update(secret for secret in secrets if len(secret) >= 8)
 
 

@@ -26,7 +26,7 @@ from api.database import connection, open_pool, place
 from api.http import http_app
 from api.waiting import wait_for
 from jobber.errors import DiskFull, InvalidData, JobberError, NotFound, Unauthenticated, Unavailable
-from jobber.settings import ServiceSettings
+from jobber.settings import AuthSettings, ServiceSettings
 
 SETTINGS = ServiceSettings(jwt_secret="x" * 32, grace=5)
 
@@ -196,7 +196,7 @@ import asyncio
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from api.http import http_app, run, start
-from jobber.settings import ServiceSettings
+from jobber.settings import AuthSettings, ServiceSettings
 
 async def serve(settings):
     async def slow(request):
@@ -316,3 +316,10 @@ def test_place_names_no_user() -> None:
     assert place("postgresql://u:secret@db:6000/jobs") == "PostgreSQL at db:6000/jobs"
     assert place("host=db user=u password=secret") == "PostgreSQL at db:5432/"
     assert "secret" not in place("nonsense secret")
+
+
+def test_secrets_among_the_settings_are_known() -> None:
+    settings = AuthSettings(
+        jwt_secret="x" * 32, database_url="postgresql://u:canary-of-the-url@h/d", admin_password="canary-of-the-admin"
+    )
+    assert {"x" * 32, "canary-of-the-url", "canary-of-the-admin"} <= set(process._secrets(settings))
