@@ -116,7 +116,10 @@ class Loader:
     async def _work(self) -> None:
         """Be one session, until nothing waits."""
         while groups := self._next():
-            batches = {batch.key: batch for group in reversed(groups) for batch in reversed(group.batches)}
+            batches: dict[BatchKey, Batch] = {}
+            for group in groups:
+                for batch in group.batches:
+                    batches.setdefault(batch.key, batch)
             try:
                 outcomes = await self._settle(list(batches.values()))
             except Exception as fault:
