@@ -16,7 +16,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import grpc
 import uvicorn
@@ -136,7 +136,9 @@ def _secrets(settings: ServiceSettings) -> Iterator[str]:
             if name.endswith(("_secret", "_password")):
                 yield value
             elif "://" in value:
-                yield urlsplit(value).password or ""
+                with contextlib.suppress(ValueError):  # What is wrong with the address, who uses it says.
+                    password = urlsplit(value).password or ""
+                    yield from (password, unquote(password))
 
 
 async def _until_signalled(serving: Awaitable[None]) -> None:
