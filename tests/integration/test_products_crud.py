@@ -48,7 +48,14 @@ async def pages(products: Products, **wanted: Any) -> list[list[pb.Product]]:
 
 
 async def test_a_product_is_made_read_changed_and_deleted(products: Products) -> None:
-    full = {"name": "Atlas", "category": "Books", "price": "12.5", "stock": 0, "rating": "4", "description": "of the world"}
+    full: dict[str, Any] = {
+        "name": "Atlas",
+        "category": "Books",
+        "price": "12.5",
+        "stock": 0,
+        "rating": "4",
+        "description": "of the world",
+    }
     made = await create(products, **full, id=99, job_id=uuid7(), batch_no=1, row_no=2)
     assert made == pb.Product(**(full | {"id": made.id, "price": "12.50", "rating": "4.00"}))
     assert (await products.call("GetProduct", pb.GetProductRequest(id=made.id))).product == made
@@ -96,7 +103,7 @@ PRODUCTS: list[tuple[dict[str, Any], grpc.StatusCode | None]] = [
     ({"price": " 1"}, INVALID),
     ({"price": "1\n"}, INVALID),
     ({"price": "0x10"}, INVALID),
-    ({"price": "１２"}, INVALID),
+    ({"price": "\uff11\uff12"}, INVALID),
     ({"price": "$5"}, INVALID),
     ({"price": "NaN"}, INVALID),
     ({"price": "sNaN"}, INVALID),

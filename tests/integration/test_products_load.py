@@ -34,16 +34,15 @@ async def test_a_batch_lands_with_its_receipt(products: Products) -> None:
     assert (receipt.inserted, receipt.updated, receipt.unchanged, receipt.rejected) == (1000, 0, 0, 2)
     assert (receipt.rejects, receipt.results) == (b"block", b"")
     assert products.stored(sent.job_id).equals(table)
-    query = "SELECT count(DISTINCT id), min(batch_no), max(batch_no), (SELECT committed_at FROM products.ledger) FROM products.products"
-    ids, first, last, committed_at = products.sql(query)[0]
-    assert (ids, first, last) == (1000, 7, 7)
+    assert products.sql("SELECT count(DISTINCT id), min(batch_no), max(batch_no) FROM products.products") == [(1000, 7, 7)]
+    ((committed_at,),) = products.sql("SELECT committed_at FROM products.ledger")
     assert receipt.committed_at.ToMicroseconds() == round(committed_at.timestamp() * 1e6)
 
 
 async def test_decimals_are_exact(products: Products) -> None:
     prices = ["0.00", "0.01", "0.10", "1.00", "99.99", "100.00", "9999.99", "10000.00", "12345678.90", "9999999999.99"]
     ratings = ["0.00", "0.01", "0.10", "0.99", "1.00", "1.01", "4.50", "4.99", "5.00", None]
-    given = {"price": list(map(Decimal, prices)), "rating": [rating and Decimal(rating) for rating in ratings]}
+    given: dict[str, Any] = {"price": list(map(Decimal, prices)), "rating": [rating and Decimal(rating) for rating in ratings]}
     sent = Sent.of(frame(10, **given))
     await products.load(sent)
     rows = products.sql("SELECT price::text, rating::text FROM products.products ORDER BY row_no")
@@ -106,7 +105,11 @@ async def test_equal_keys_in_one_group_are_one_batch(products: Products) -> None
 
 async def test_a_batch_that_the_database_refuses_is_refused_alone(products: Products) -> None:
     job = uuid7()
-    bad = {3: {"price": [Decimal("-0.01")] * 4}, 6: {"name": ["a", "b\0c", "d", "e"]}, 7: {"name": [None] * 4}}
+    bad: dict[int, dict[str, Any]] = {
+        3: {"price": [Decimal("-0.01")] * 4},
+        6: {"name": ["a", "b\0c", "d", "e"]},
+        7: {"name": [None] * 4},
+    }
     group = [Sent.of(frame(4, **bad.get(number, {})), job, number) for number in range(9)]
     outcomes = await products.load(*group)
     refused = {o.refused.key.batch_no: o.refused.message for o in outcomes if o.WhichOneof("result") == "refused"}
@@ -215,7 +218,7 @@ async def test_what_is_not_a_group_is_refused_as_a_whole(products: Products) -> 
     for name, (requests, message) in REFUSED.items():
         before = good if requests and name != "chunk first" else []
         with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await products.stub.Load([*before, *requests], metadata=METADATA, timeout=20)
+            await products.stub.Load(iter([*before, *requests]), metadata=METADATA, timeout=20)
         assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT, name
         assert message in (failed.value.details() or ""), name
     assert products.sql("SELECT count(*) FROM products.ledger") == [(0,)]
@@ -228,12 +231,9 @@ async def test_every_call_needs_the_service_credential(products: Products) -> No
         call = getattr(products.stub, method.name)
         request = getattr(pb, method.input_type.name)()
         for metadata in ((), (("authorization", "Bearer wrong"),)):
-            with pytest.raises(grpc.aio.AioRpcError) as failed:
-                if method.name == "Load":
-                    await call(messages(Sent.of(frame(3))), metadata=metadata, timeout=5)
-                elif method.name == "CloseJob":
-                    [page async for page in call(request, metadata=metadata, timeout=5)]
-                else:
-                    await call(request, metadata=metadata, timeout=5)
-            assert failed.value.code() is grpc.StatusCode.UNAUTHENTICATED, method.name
+            answer = call(messages(Sent.of(frame(3))) if method.name == "Load" else request, metadata=metadata, timeout=5)
+            if method.name == "CloseJob":
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await anext(aiter(answer))
+            assert await answer.code() is grpc.StatusCode.UNAUTHENTICATED, method.name
     assert products.sql("SELECT count(*) FROM products.ledger") == [(0,)]

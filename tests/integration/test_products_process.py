@@ -127,7 +127,7 @@ async def test_what_is_in_flight_is_finished_before_it_stops(database: str) -> N
                 await asyncio.sleep(0.3)
             answer = await call
         assert answer.outcomes[0].receipt.inserted == 100
-        assert await asyncio.to_thread(service.end) == 0
+        assert await asyncio.to_thread(service.process.wait, 20) == 0
         assert sql(database, "SELECT count(*) FROM products.products") == [(100,)]
 
 

@@ -1,7 +1,7 @@
 """The products service for tests: in this process on a database of its own, with a client that speaks as the executor does."""
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -81,14 +81,14 @@ class Sent:
     def of(table: pl.DataFrame, job_id: str | None = None, batch_no: int = 0, **more: Any) -> "Sent":
         return Sent(job_id or uuid7(), batch_no, ipc(table), table.height, **more)
 
-    def messages(self) -> Iterable[pb.LoadRequest]:
+    def messages(self) -> Iterator[pb.LoadRequest]:
         key = receipt_pb2.BatchKey(job_id=self.job_id, batch_no=self.batch_no)
         yield pb.LoadRequest(header=pb.LoadHeader(key=key, rows=self.rows, rejected=self.rejected, rejects=self.rejects))
         for start in range(0, len(self.stream), CHUNK):
             yield pb.LoadRequest(chunk=self.stream[start : start + CHUNK])
 
 
-def messages(*batches: Sent) -> Iterable[pb.LoadRequest]:
+def messages(*batches: Sent) -> Iterator[pb.LoadRequest]:
     for batch in batches:
         yield from batch.messages()
 
@@ -149,5 +149,5 @@ async def connected(address: str) -> AsyncIterator["ProductsServiceAsyncStub"]:
     # Without it, channels to one address share their connection.
     options = [*client.OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.insecure_channel(address, options=options) as channel:
-        stub: "ProductsServiceAsyncStub" = ProductsServiceStub(channel)
+        stub: ProductsServiceAsyncStub = ProductsServiceStub(channel)
         yield stub

@@ -152,14 +152,14 @@ async def test_each_call_gets_its_own_outcomes_though_another_shares_its_transac
     loads = loader(database)
     tasks = await queued(loads, [batch(0)], [batch(1)], [batch(2)], [batch(3), batch(1)])
     database.open.set()
-    zero, one, two, three = await asyncio.gather(*tasks)
+    _, one, two, three = await asyncio.gather(*tasks)
     assert isinstance(one[0], Receipt)
     assert isinstance(two[0], Refused)
     assert three[1] is one[0]
 
 
 async def test_what_was_undone_is_tried_again_and_what_is_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load.random, "uniform", lambda low, high: 0)
+    monkeypatch.setattr("random.uniform", lambda low, high: 0)
     database = Database()
     database.faults = [TryAgain("40P01")] * (load.TRIES - 1)
     assert isinstance((await loader(database).load([batch(0)]))[0], Receipt)

@@ -1,0 +1,1 @@
+"""How fast products writes, against `psql \\copy` of the same rows into the same table."""
