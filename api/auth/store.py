@@ -67,11 +67,11 @@ class Store:
             return await _one(session, "SELECT 1 FROM auth.users LIMIT 1") is not None
 
     async def credentials(self, email: str) -> tuple[User, str] | None:
-        """The user of the e-mail with the password's hash; None when not known, or disabled."""
+        """The user of the e-mail, disabled or not, with the password's hash; None when not known."""
         async with connection(self._pool) as session:
             row = await _one(
                 session,
-                "SELECT id::text, email, role, password_hash FROM auth.users WHERE email_key = %(key)s AND disabled_at IS NULL",
+                "SELECT id::text, email, role, password_hash FROM auth.users WHERE email_key = %(key)s",
                 {"key": email_key(email)},
             )
         return (_user(row), str(row[3])) if row else None

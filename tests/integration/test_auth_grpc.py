@@ -80,7 +80,9 @@ def test_get_users(auth: AuthProcess, channel: grpc.Channel) -> None:
         (),
         (("authorization", "Bearer wrong"),),
         (("authorization", BEARER.removeprefix("Bearer ")),),
+        (("authorization", BEARER.replace("Bearer", "Basic")),),
         (("authorization", "Bearer wrong"), ("authorization", BEARER)),
+        (("authorization", BEARER), ("authorization", "Bearer wrong")),
         (("authorization", BEARER + "x"),),
     ],
 )

@@ -1,6 +1,7 @@
 """What all rooms share, over real sockets: the HTTP and gRPC servers, the pool, waiting."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
@@ -11,11 +12,14 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
+import grpc
 import httpx
 import psycopg
 import pytest
 import uvicorn
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -25,6 +29,7 @@ from api import http as module
 from api.database import connection, open_pool, place
 from api.http import http_app
 from api.waiting import wait_for
+from jobber.credentials import service_token
 from jobber.errors import DiskFull, InvalidData, JobberError, NotFound, Unauthenticated, Unavailable
 from jobber.settings import AuthSettings, ServiceSettings
 
@@ -156,6 +161,21 @@ async def test_slow_clients_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
         assert await _cut_after(port, head, *[b"x"] * 100, pause=0.1) < 3
 
 
+async def test_slow_second_request_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "PATIENCE", 0.5)
+    async with serving() as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n")
+        await asyncio.wait_for(reader.readuntil(b'{"live":true}'), 5)
+        begin = time.monotonic()
+        sending = asyncio.create_task(_drip(writer, (b"GET / HTTP/1.1\r\n", *[b"a: b\r\n"] * 100), 0.1))
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        assert time.monotonic() - begin < 3
+        sending.cancel()
+        writer.close()
+
+
 async def test_steady_clients_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "PATIENCE", 0.3)
     async with serving() as (_, port):
@@ -193,6 +213,8 @@ async def test_uvicorn_adds_nothing_of_its_own() -> None:
 
 SLOW_STOP = """
 import asyncio
+import grpc
+from api.grpc_server import add_health_and_reflection, grpc_server
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from api.http import http_app, run, start
@@ -208,15 +230,22 @@ async def serve(settings):
         raise RuntimeError("one part does not stop")
     async def last():
         print("last part stopped", flush=True)
+    async def wait(request, context):
+        await asyncio.sleep(1)
+        return b"done"
     app = http_app([Route("/slow", slow)], ready=ready, settings=settings)
-    await run(app, None, settings, http_port=0, on_stop=[failing, last])
+    server = grpc_server(settings)
+    handlers = {"Wait": grpc.unary_unary_rpc_method_handler(wait)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Slow", handlers),))
+    health = add_health_and_reflection(server, settings, ["test.Slow"])
+    await run(app, server, settings, http_port=0, on_stop=[failing, last], health=health)
 
 start("slow", ServiceSettings, serve)
 """
 
 
 @contextmanager
-def slow_service(grace: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def slow_service(grace: str) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
     environment = {**os.environ, "JWT_SECRET": "x" * 32, "JOBBER_GRACE": grace}
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW_STOP], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -225,14 +254,14 @@ def slow_service(grace: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     while (line := json.loads(process.stderr.readline()))["action"] != "ready":
         pass
     try:
-        yield process, line["http_port"]
+        yield process, line["http_port"], line["grpc_port"]
     finally:
         process.kill()
         process.communicate()
 
 
 def test_drains_what_is_in_flight_then_stops_its_parts() -> None:
-    with slow_service("5") as (process, port):
+    with slow_service("5") as (process, port, _):
         busy = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         busy.request("GET", "/slow?seconds=1")
         time.sleep(0.3)
@@ -247,8 +276,25 @@ def test_drains_what_is_in_flight_then_stops_its_parts() -> None:
         assert output == "last part stopped\n"
 
 
+async def test_drains_grpc_too() -> None:
+    with slow_service("5") as (process, _, port):
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="test.Slow"))
+            assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
+            credential = (("authorization", f"Bearer {service_token('x' * 32)}"),)
+            call: Any = channel.unary_unary("/test.Slow/Wait")
+            busy = asyncio.ensure_future(call(b"", metadata=credential, timeout=10))
+            await asyncio.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+            assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            assert await busy == b"done"
+            watching.cancel()
+        process.communicate(timeout=10)
+        assert process.returncode == 0
+
+
 def test_grace_has_an_end() -> None:
-    with slow_service("1") as (process, port):
+    with slow_service("1") as (process, port, _):
         busy = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         busy.request("GET", "/slow?seconds=60")
         time.sleep(0.3)
