@@ -25,13 +25,29 @@ def end_leftovers(folder: Path, tell: Tell) -> None:
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate() if process in servers else process.kill()
-    _, alive = psutil.wait_procs(left, timeout=SHUTDOWN)
-    for process in alive:
+    for process in _alive_after(left, SHUTDOWN):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(alive, timeout=SHUTDOWN)
+    _alive_after(left, SHUTDOWN)
     # The kernel frees sockets and shared memory a moment after the process.
     time.sleep(0.1)
+
+
+def _alive_after(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those that still run then; answers earlier when none does. A zombie has ended, though nobody took note yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        alive = [process for process in processes if _runs(process)]
+        if not alive or time.monotonic() > deadline:
+            return alive
+        time.sleep(0.02)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _processes_of(folder: Path) -> list[psutil.Process]:

@@ -15,6 +15,4 @@ def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     modules = {"JOBBER_JOB_MODULES": "examples.supplier_catalog.supplier_catalog"}
     started = running.start(tmp_path_factory.mktemp("up") / "data", "--broker", request.param, environment=modules)
     yield started
-    code = started.stop()
-    started.process.wait()
-    assert code == 0, started.said()
+    assert started.stop() == 0, started.said()

@@ -21,7 +21,7 @@ def test_fibonacci_answers_its_results_as_a_download(system: System) -> None:
     into = io.BytesIO()
     system.client.download(f"/jobs/{job.id}/results.csv", into)
     rows = list(csv.DictReader(io.StringIO(into.getvalue().decode())))
-    assert [int(row["row_no"]) for row in rows] == [1, 2, 3, 4]
+    assert [int(row["row"]) for row in rows] == [1, 2, 3, 4]
     assert "2880067194370816120" in rows[3].values()
     assert system.loaded(job) == []
 

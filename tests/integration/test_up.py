@@ -7,7 +7,9 @@ import socket
 import stat
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -16,8 +18,10 @@ import pytest
 from jobber.local import child
 from jobber.local.home import Home
 from tests.support import system as running
+from tests.support.inputs import write_csv
 from tests.support.system import System, alive, ended, until
 
+Start = Callable[..., System]
 KEYS = {"auth", "jobs", "console", "grpc", "database", "transport", "admin", "serviceToken", "pids"}
 
 
@@ -34,13 +38,27 @@ def left_on(folder: Path) -> list[int]:
 
 
 @pytest.fixture
+def start() -> Iterator[Callable[..., System]]:
+    """Start an `up`; none outlives the test."""
+    started: list[System] = []
+
+    def start(*arguments: Any, **options: Any) -> System:
+        started.append(running.start(*arguments, **options))
+        return started[-1]
+
+    yield start
+    for system in started:
+        system.kill_up()
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """With a space, as people have them."""
     return tmp_path / "my data"
 
 
-def test_it_says_where_everything_is_and_goes_on_after_a_stop(folder: Path) -> None:
-    first = running.start(folder)
+def test_it_says_where_everything_is_and_goes_on_after_a_stop(start: Start, folder: Path) -> None:
+    first = start(folder)
     assert set(first.state) == KEYS
     assert first.state["transport"] == first.state["database"]
     assert first.state["jobs"].endswith("/graphql")
@@ -57,7 +75,7 @@ def test_it_says_where_everything_is_and_goes_on_after_a_stop(folder: Path) -> N
     assert left_on(folder) == []
     assert not (folder / "up.json").exists()
 
-    second = running.start(folder)
+    second = start(folder)
     assert second.state["admin"]["password"] == password
     assert second.state["database"] == first.state["database"]
     assert second.client.job(job.id).state.terminal
@@ -65,25 +83,24 @@ def test_it_says_where_everything_is_and_goes_on_after_a_stop(folder: Path) -> N
     assert second.stop() == 0
 
 
-def test_after_a_sigkill_the_children_end_and_the_next_up_starts(folder: Path) -> None:
-    first = running.start(folder)
+def test_after_a_sigkill_the_children_end_and_the_next_up_starts(start: Start, folder: Path) -> None:
+    first = start(folder)
     services = [pid for role in ("auth", "jobs", "executor", "products") for pid in first.pids(role)]
-    first.process.kill()
-    first.process.wait()
+    first.kill_up()
     until(lambda: not alive(services), 10, "the end of the services")
-    second = running.start(folder)
+    second = start(folder)
     assert not set(left_on(folder)) & {*services, *first.state["pids"]["postgres"]}
     assert ended(second.client, second.client.execute("LoadProducts", {"name": "after", "price": 1})).loaded == 1
     second.stop()
     assert left_on(folder) == []
 
 
-def test_it_ends_what_does_not_end_by_itself(folder: Path) -> None:
+def test_it_ends_what_does_not_end_by_itself(start: Start, folder: Path) -> None:
     """A stopped process gets no signal but SIGKILL, and a kernel without PDEATHSIG sends none."""
     folder.mkdir()
     orphan = subprocess.Popen(["sleep", "600"], env={**os.environ, child.HOME: str(folder)}, start_new_session=True)
     orphan.send_signal(signal.SIGSTOP)
-    started = running.start(folder)
+    started = start(folder)
     assert orphan.wait(5) == -signal.SIGKILL
     assert str(orphan.pid) in started.said()
     started.stop()
@@ -103,41 +120,45 @@ def test_a_folder_in_use_and_a_taken_port_are_clear_errors(folder: Path, tmp_pat
     assert not (tmp_path / "other" / "postgres").exists()
 
 
-def test_down_stops_it_and_says_when_there_is_nothing(folder: Path) -> None:
-    started = running.start(folder)
+def test_down_stops_it_and_says_when_there_is_nothing(start: Start, folder: Path) -> None:
+    started = start(folder)
     stopped = running.run("down", "--data-dir", str(folder))
     assert (stopped.returncode, stopped.stdout) == (0, "Stopped.\n")
     assert started.process.wait(5) == 0
+    started.kill_up()
     assert running.run("down", "--data-dir", str(folder)).returncode == 4
     assert running.run("status", "x", "--data-dir", str(folder)).returncode == 4
 
 
-def test_the_admins_password_can_be_given_and_is_shown_once_otherwise(folder: Path) -> None:
+def test_the_admins_password_can_be_given_and_is_shown_once_otherwise(start: Start, folder: Path) -> None:
     given = {"JOBBER_ADMIN_PASSWORD": "chosen by the operator"}
-    started = running.start(folder, environment=given)
+    started = start(folder, environment=given)
     assert started.state["admin"]["password"] == "chosen by the operator"
     started.stop()
-    again = running.start(folder)
+    again = start(folder)
     assert again.state["admin"]["password"] == "chosen by the operator"
     again.stop()
 
 
 def summary(folder: Path) -> str:
     """What a person sees at a start."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         running.command("up", "--ports", "auto", "--data-dir", str(folder)),
         stdout=subprocess.PIPE,
         text=True,
         env={**running.surroundings(), child.SUPERVISOR: str(os.getpid())},
-    )
-    assert process.stdout
-    text = ""
-    while "Ctrl-C" not in text:
-        line = process.stdout.readline()
-        assert line, text
-        text += line
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0
+    ) as process:
+        assert process.stdout
+        text = ""
+        try:
+            while "Ctrl-C" not in text:
+                line = process.stdout.readline()
+                assert line, text
+                text += line
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
     return text
 
 
@@ -151,14 +172,12 @@ def test_a_person_sees_the_password_at_the_first_start_only(folder: Path) -> Non
 
 
 @pytest.fixture
-def replicas(folder: Path) -> System:
-    return running.start(folder, "--executors", "2", "--jobs", "2", "--products", "2", "--auth", "2")
+def replicas(start: Start, folder: Path) -> System:
+    return start(folder, "--executors", "2", "--jobs", "2", "--products", "2", "--auth", "2")
 
 
 def test_replicas_share_the_work_and_one_of_each_may_die(replicas: System, tmp_path: Path) -> None:
     assert all(len(replicas.state["pids"][role]) == 2 for role in ("auth", "jobs", "executor", "products"))
-    from tests.support.inputs import write_csv
-
     stored = replicas.client.upload(write_csv(tmp_path / "many.csv", 60_000, broken=False))
     job = replicas.client.execute("LoadProducts", {"fileName": stored["id"]})
     for role in ("executor", "products"):
@@ -168,9 +187,9 @@ def test_replicas_share_the_work_and_one_of_each_may_die(replicas: System, tmp_p
 
 
 @pytest.mark.timeout(180)
-def test_idle_it_takes_little_and_it_is_ready_in_seconds(folder: Path) -> None:
+def test_idle_it_takes_little_and_it_is_ready_in_seconds(start: Start, folder: Path) -> None:
     began = time.monotonic()
-    started = running.start(folder)
+    started = start(folder)
     ready = time.monotonic() - began
     time.sleep(3)
     everything = [psutil.Process(pid) for pid in {*left_on(folder), started.process.pid}]

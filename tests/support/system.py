@@ -30,11 +30,13 @@ class System:
 
     def __init__(self, folder: Path, process: "subprocess.Popen[str]", state: dict[str, Any]) -> None:
         self.folder, self.process, self.state = folder, process, state
+        self._clients: list[Client] = []
         self.client = self.login(state["admin"]["email"], state["admin"]["password"])
 
     def login(self, email: str, password: str) -> Client:
         """A client of that user."""
         client = Client(self.state["jobs"], self.state["auth"])
+        self._clients.append(client)
         client.login(email, password)
         return client
 
@@ -69,13 +71,20 @@ class System:
 
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
         """Tell `up` to stop; answer its exit code."""
-        self.client.close()
         self.process.send_signal(with_signal)
         try:
             return self.process.wait(STOP)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
+        finally:
+            self.kill_up()
+
+    def kill_up(self) -> None:
+        """SIGKILL to `up` itself, unless it has ended; let go of what is held for it."""
+        for client in self._clients:
+            client.close()
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
 
     def said(self) -> str:
         """What `up` wrote on standard error."""
@@ -96,7 +105,7 @@ def start(folder: Path, *options: str, ports: str = "auto", environment: dict[st
     line = _line(process)
     if not line:
         process.kill()
-        process.wait()
+        process.communicate()
         raise AssertionError(f"jobber up did not start: {stderr.read_text()}")
     return System(folder, process, json.loads(line))
 
