@@ -92,3 +92,11 @@ async def test_old_parameters_are_outdated(hashes: Passwords) -> None:
     assert verdict.right
     assert verdict.outdated
     assert not (await hashes.verify("a password", await hashes.hash("a password"))).outdated
+
+
+async def test_the_first_admin_is_made_once(store: Store) -> None:
+    made = await asyncio.gather(
+        *(store.add_first_user(User(str(uuid.uuid4()), f"admin{n}@example.com", Role.ADMIN), "hash") for n in range(4))
+    )
+    assert sorted(made) == [False, False, False, True]
+    assert len(await store.users()) == 1
