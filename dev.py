@@ -37,6 +37,7 @@ GENERATED = (
     ("protobuf code", "protos/generate.py"),
     ("GraphQL SDL", "docs/generate_sdl.py"),
     ("docs/settings.md", "docs/generate_settings.py"),
+    ("docs/dataflow.md", "docs/generate_dataflow.py"),
 )
 CHECKS = (
     ("format", ("ruff", "format", "--check", "."), "python dev.py format"),
@@ -204,6 +205,8 @@ def environment() -> dict[str, str]:
 def jobber(arguments: list[str]) -> int:
     """Become the command line."""
     sys.stdout.flush()
+    # For sentences that tell how to go on.
+    os.environ["JOBBER_COMMAND"] = f"python {os.path.relpath(ROOT / 'dev.py')} jobber"
     os.execv(PYTHON, python("-m", "jobber.cli", *arguments))
 
 

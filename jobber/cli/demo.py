@@ -143,7 +143,7 @@ def _summary(out: Console, job: Job, seconds: float) -> None:
 
 def _how_to_reach(out: Console, home: Path, running: dict[str, Any]) -> None:
     """What a person needs to go on with a system that was kept."""
-    command = f"{sys.executable} -m jobber.cli" if "_rooms" not in os.environ.get("PYTHONPATH", "") else "jobber"
+    command = os.environ.get("JOBBER_COMMAND", "jobber")
     out.print("\n  [bold]It goes on running, apart from this terminal.[/]\n")
     rows = (
         ("Jobs", running["jobs"]),
