@@ -1,4 +1,4 @@
-"""Write docs/dataflow.md, drawn from the dataflows themselves: `python docs/generate_dataflow.py`; `--check` says if it is stale."""
+"""Write docs/dataflow.md, drawn from the dataflows: `python docs/generate_dataflow.py`; `--check` says if it is stale."""
 
 import re
 import sys
