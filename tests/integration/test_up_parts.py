@@ -1,0 +1,173 @@
+"""The pieces of `jobber up` by themselves: keeping parts running, ports, the data folder."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobber.errors import InvalidState, NotFound, Unavailable
+from jobber.local import child, ports, processes
+from jobber.local.home import Home
+from jobber.local.processes import Keeper, Service, rotate
+from tests.support.system import alive, until
+
+
+class Ends:
+    """A part that ends at once, so often as it is told, and then runs until it is stopped."""
+
+    name = "part"
+
+    def __init__(self, folder: Path, times: int) -> None:
+        self.log = folder / "part.log"
+        self.pids: list[int] = []
+        self.starts: list[float] = []
+        self._times = times
+        self._stopped = asyncio.Event()
+
+    async def run(self, started: Callable[[], None]) -> str:
+        self.starts.append(asyncio.get_running_loop().time())
+        started()
+        if len(self.starts) <= self._times:
+            return "ended with exit code 1"
+        await self._stopped.wait()
+        return "was told to"
+
+    async def stop(self, grace: float) -> None:
+        self._stopped.set()
+
+    def kill(self) -> None:
+        self._stopped.set()
+
+
+async def test_what_cannot_start_is_given_up_with_the_end_of_its_log(tmp_path: Path) -> None:
+    part = Ends(tmp_path, 99)
+    part.log.write_text("first line\nno such database\n")
+    keeper = Keeper(part, lambda _: None, lambda: None)
+    with pytest.raises(Unavailable, match="no such database"):
+        await keeper.task
+    assert len(part.starts) == processes.TRIES_AT_START
+
+
+async def test_what_ended_is_started_again_with_a_growing_delay(tmp_path: Path) -> None:
+    told: list[str] = []
+    part = Ends(tmp_path, 4)
+    keeper = Keeper(part, told.append, lambda: None)
+    keeper.settled = True
+    await asyncio.sleep(2)
+    assert len(part.starts) == 5
+    gaps = [later - earlier for earlier, later in zip(part.starts, part.starts[1:], strict=False)]
+    assert gaps == sorted(gaps)
+    assert gaps[-1] > 4 * gaps[0]
+    assert all("starting it again" in sentence for sentence in told)
+    await keeper.stop(1)
+    assert len(part.starts) == 5
+
+
+async def test_a_service_takes_what_it_started_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An executor's children must not work on beside its successor."""
+    marker = tmp_path / "grandchild"
+    script = f"""
+import pathlib, subprocess, sys, time
+grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+pathlib.Path({str(marker)!r}).write_text(str(grandchild.pid))
+time.sleep(600)
+"""
+    (tmp_path / "jobber").mkdir()
+    (tmp_path / "jobber" / "__init__.py").touch()
+    (tmp_path / "jobber" / "cli.py").write_text(script)
+    service = Service("fake", (), {**os.environ, "PYTHONPATH": str(tmp_path)}, tmp_path / "logs")
+    task = asyncio.create_task(service.run(lambda: None))
+    for _ in range(200):
+        await asyncio.sleep(0.02)
+        if marker.exists() and marker.read_text():
+            break
+    grandchild = int(marker.read_text())
+    os.kill(service.pids[0], signal.SIGKILL)
+    assert await task == "was ended by SIGKILL"
+    assert service.pids == []
+    await asyncio.to_thread(until, lambda: not alive([grandchild]), 5, "the end of the grandchild")
+
+
+def test_a_child_ends_with_its_supervisor(tmp_path: Path) -> None:
+    tied = "from jobber.local.child import end_with_supervisor; end_with_supervisor(); import time; print('tied', flush=True)"
+    middle = (
+        "import os, subprocess, sys\n"
+        f"tied = subprocess.Popen([sys.executable, '-c', \"{tied}; time.sleep(600)\"], stdout=subprocess.PIPE,"
+        f" env={{**os.environ, '{child.SUPERVISOR}': str(os.getpid())}})\n"
+        "tied.stdout.readline()\n"
+        "print(tied.pid, flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", middle], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    until(lambda: not alive([int(ran.stdout)]), 5, "the end of the child")
+
+
+def test_a_child_whose_supervisor_is_gone_already_does_not_start() -> None:
+    code = "from jobber.local.child import end_with_supervisor; end_with_supervisor(); print('goes on')"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, child.SUPERVISOR: "1" if os.getpid() != 1 else "2"},
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert (ran.returncode, ran.stdout) == (1, "")
+
+
+def test_ports_are_the_documented_ones_or_free_and_never_twice_the_same() -> None:
+    replicas = {"auth": 2, "jobs": 3, "executor": 2, "products": 1}
+    allotted = ports.allot(replicas, automatic=True, host="127.0.0.1")
+    assert {role: len(found) for role, found in allotted.items()} == replicas
+    numbers = [port for found in allotted.values() for kinds in found for port in kinds.values()]
+    assert len(set(numbers)) == len(numbers) == 14
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert not ports.is_free("127.0.0.1", taken.getsockname()[1])
+
+
+def test_the_data_folder_is_held_by_one(tmp_path: Path) -> None:
+    home = Home(tmp_path / "data")
+    with pytest.raises(NotFound, match="No `jobber up` is running"):
+        home.recall()
+    with home.held():
+        assert home.holder() == os.getpid()
+        with pytest.raises(InvalidState, match=f"pid {os.getpid()}"), Home(tmp_path / "data").held():
+            raise AssertionError("held twice")
+        home.remember({"jobs": "here"})
+        assert home.recall() == {"jobs": "here"}
+    assert home.holder() is None
+    with home.held():
+        assert home.holder() == os.getpid()
+
+
+def test_secrets_are_made_once_for_the_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(tmp_path)
+    assert home.jwt_secret() == home.jwt_secret()
+    assert len(home.jwt_secret()) >= 32
+    made = home.admin_password()
+    assert home.admin_password() == made
+    assert home.admin_password_file.stat().st_mode & 0o077 == 0
+    monkeypatch.setenv("JOBBER_ADMIN_PASSWORD", "given")
+    assert home.admin_password() == "given"
+    home.admin_made.touch()
+    monkeypatch.setenv("JOBBER_ADMIN_PASSWORD", "too late")
+    assert home.admin_password() == "given"
+
+
+def test_a_large_log_is_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "LOG_BYTES", 10)
+    log = tmp_path / "logs" / "jobs.log"
+    rotate(log)
+    log.write_text("short")
+    rotate(log)
+    assert log.exists()
+    log.write_text("longer than that")
+    rotate(log)
+    assert not log.exists()
+    assert (tmp_path / "logs" / "jobs.log.1").read_text() == "longer than that"
