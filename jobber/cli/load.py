@@ -30,7 +30,11 @@ def run(client: Client, file: Path, name: str, arguments: str, options: Sequence
     stored = upload(out, client, file)
     job = client.execute(name, {**further, "fileName": stored["id"]}, _options(options))
     out.print(f"  job {job.id}")
-    job = follow(out, client, job)
+    try:
+        job = follow(out, client, job)
+    except KeyboardInterrupt:
+        out.print(f"\n  The job goes on. Look at it with `jobber status {job.id}`, end it with `jobber cancel {job.id}`.")
+        raise
     tell(out, client, job)
     return exit_of(job)
 

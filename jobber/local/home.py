@@ -45,9 +45,13 @@ class Home:
     def held(self) -> Iterator[None]:
         """Hold the folder for this process; the kernel lets go of it with the process.
 
-        Raises InvalidState, naming the holder.
+        Raises InvalidState, naming the holder, or when one cannot write there.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "lock").touch()
+        except OSError as fault:
+            raise InvalidState(f"The data folder {self.folder} cannot be written: {fault.strerror}") from fault
         with (self.folder / "lock").open("a+") as file:
             # More than once: somebody may be looking who holds it (`holder`).
             if not any(_lock(file, wait) for wait in (0, 0.05, 0.1, 0.2)):

@@ -78,7 +78,9 @@ class Up:
         loop = asyncio.get_running_loop()
         with self.home.held():
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                loop.add_signal_handler(number, self._on_signal)
+                # Under nohup SIGHUP is ignored, and stays so.
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    loop.add_signal_handler(number, self._on_signal)
             await asyncio.to_thread(end_leftovers, self.home.folder, self._tell)
             self._configure()
             try:

@@ -171,3 +171,9 @@ def test_a_large_log_is_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     rotate(log)
     assert not log.exists()
     assert (tmp_path / "logs" / "jobs.log.1").read_text() == "longer than that"
+
+
+def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidState, match="cannot be written"), Home(tmp_path / "file" / "data").held():
+        raise AssertionError("held")
