@@ -79,7 +79,7 @@ class Up:
         with self.home.held():
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 # Under nohup SIGHUP is ignored, and stays so.
-                if signal.getsignal(number) is not signal.SIG_IGN:
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                     loop.add_signal_handler(number, self._on_signal)
             await asyncio.to_thread(end_leftovers, self.home.folder, self._tell)
             self._configure()
