@@ -15,6 +15,7 @@ LF, CR = 10, 13
 
 Bytes = NDArray[np.uint8]
 Places = NDArray[np.int64]
+Marks = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

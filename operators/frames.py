@@ -1,5 +1,6 @@
 """Frames that operators hand to each other."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,3 +42,21 @@ def shown(raw: bytes) -> str:
     """Raw bytes as text: what is not UTF-8 appears as \\xNN, and it is cut at MAX_RAW characters."""
     text = raw[: 4 * MAX_RAW].decode("utf-8", errors="backslashreplace")
     return text if len(text) <= MAX_RAW else text[:MAX_RAW] + "…"
+
+
+def not_text(data: bytes) -> list[int]:
+    """Places of bytes that are not UTF-8, one a line at least; and of control characters of two bytes."""
+    if data.isascii():
+        return []
+    places, place = [match.start() for match in re.finditer(rb"\xc2[\x80-\x9f]", data)], 0
+    while True:
+        try:
+            data[place:].decode() if place else data.decode()
+        except UnicodeDecodeError as fault:
+            places.append(place + fault.start)
+            line = data.find(b"\n", place + fault.start)
+            if line < 0:
+                return places
+            place = line + 1
+        else:
+            return places

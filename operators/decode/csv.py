@@ -11,8 +11,21 @@ import polars as pl
 
 from jobber.contract import Contract
 from jobber.model import Layout
-from operators.csv_grammar import Bytes, Dialect, Places, fields, line_ends, record_pattern, spans, strict, strict_pattern
-from operators.frames import Decoded, faults_of, shown
+from operators.csv_grammar import (
+    CR,
+    LF,
+    Bytes,
+    Dialect,
+    Marks,
+    Places,
+    fields,
+    line_ends,
+    record_pattern,
+    spans,
+    strict,
+    strict_pattern,
+)
+from operators.frames import Decoded, faults_of, not_text, shown
 from operators.plan.buffer import OWN_BATCH
 
 #: A longer field is a file of another kind in the wrong place.
@@ -39,18 +52,59 @@ def decode_csv(data: bytes, layout: Layout, contract: Contract, first_row: int) 
         if frame is not None:
             return Decoded(_named(frame, layout, contract, first_row, None), faults_of([]), raw)
     starts, stops = _spans(data, array, quotes, well_quoted, dialect)
-    good, faults = [], []
-    for index, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
-        fault = _fault(data[start:stop], len(layout.columns), dialect)
-        if fault is None:
-            good.append(index)
-        else:
+    suspects = _suspects(data, array, quotes, well_quoted, starts, stops, len(layout.columns), dialect)
+    faults = []
+    bad = np.zeros(starts.size, np.bool_)
+    for index in suspects.tolist():
+        fault = _fault(data[starts[index] : stops[index]], len(layout.columns), dialect)
+        if fault is not None:
+            bad[index] = True
             faults.append((first_row + index, None, *fault))
-    kept = b"".join(data[starts[index] : stops[index]] + b"\n" for index in good)
-    frame = _parse(kept, layout, dialect, len(good), quoted=quotes.size > 0) if good else _empty(layout)
-    if frame is None:  # Polars and the grammar do not agree: the grammar counts
-        frame = _by_grammar([data[starts[index] : stops[index]] for index in good], layout, dialect)
+    good = np.flatnonzero(~bad)
+    kept = _without(data, starts, stops, bad)
+    frame = _parse(kept, layout, dialect, good.size, quoted=quotes.size > 0) if good.size else _empty(layout)
+    if frame is None:  # blank lines are left over, or Polars and the grammar do not agree: the grammar counts
+        frame = _by_grammar([data[starts[index] : stops[index]] for index in good.tolist()], layout, dialect)
     return Decoded(_named(frame, layout, contract, first_row, good), faults_of(faults), raw)
+
+
+def _suspects(
+    data: bytes,
+    array: Bytes,
+    quotes: Places,
+    well_quoted: bool,
+    starts: Places,
+    stops: Places,
+    columns: int,
+    dialect: Dialect,
+) -> Places:
+    """Records that may be broken; all others are whole. Found in whole arrays: one bad record costs the others nothing."""
+    delimiters = np.flatnonzero(array == dialect.delimiter[0])
+    if well_quoted and quotes.size:
+        delimiters = delimiters[(np.searchsorted(quotes, delimiters) & 1) == 0]
+    counts = np.searchsorted(delimiters, stops) - np.searchsorted(delimiters, starts)
+    marked = (counts != columns - 1) | (stops - starts > MAX_FIELD)
+    control = ((array < 32) & (array != LF) & (array != 9)) | (array == 127)
+    places = np.flatnonzero(control)
+    places = places[(array[places] != CR) | (array[np.minimum(places + 1, array.size - 1)] != LF)]
+    places = np.concatenate((places, np.array(not_text(data), np.int64)))
+    if not well_quoted:
+        places = np.concatenate((places, quotes))
+    marked[np.maximum(np.searchsorted(starts, places, "right") - 1, 0)] = True
+    return np.flatnonzero(marked)
+
+
+def _without(data: bytes, starts: Places, stops: Places, bad: Marks) -> bytes:
+    """The bytes without the bad records; blank lines stay where they are unless they would be taken for records."""
+    if b"\n\n" in data or b"\n\r\n" in data or data[:1] in (b"\n", b"\r"):
+        return b"".join(
+            data[start:stop] + b"\n" for start, stop in zip(starts[~bad].tolist(), stops[~bad].tolist(), strict=True)
+        )
+    parts, place = [], 0
+    for index in np.flatnonzero(bad).tolist():
+        parts.append(data[place : starts[index]])
+        place = int(starts[index + 1]) if index + 1 < starts.size else len(data)
+    return b"".join([*parts, data[place:]])
 
 
 def _clean(data: bytes, array: Bytes) -> bool:
@@ -159,14 +213,12 @@ def _empty(layout: Layout) -> pl.DataFrame:
     return pl.DataFrame(schema=dict.fromkeys(map(str, range(len(layout.columns))), pl.String))
 
 
-def _named(
-    frame: pl.DataFrame, layout: Layout, contract: Contract, first_row: int, indexes: Sequence[int] | None
-) -> pl.DataFrame:
+def _named(frame: pl.DataFrame, layout: Layout, contract: Contract, first_row: int, indexes: Places | None) -> pl.DataFrame:
     """The contract's columns, as the layout matches them, and row numbers."""
     if indexes is None:
         rows = pl.int_range(first_row, first_row + frame.height, dtype=pl.Int64, eager=True)
     else:
-        rows = pl.Series(indexes, dtype=pl.Int64) + first_row
+        rows = pl.Series(indexes + first_row, dtype=pl.Int64)
     places = {name: str(index) for index, name in enumerate(layout.columns)}
     return frame.select(
         *(

@@ -18,7 +18,7 @@ import polars as pl
 from jobber.contract import Column, Contract
 from jobber.model import Format, Layout
 from operators.csv_grammar import LF, Bytes, Places
-from operators.frames import Decoded, faults_of, shown
+from operators.frames import Decoded, faults_of, not_text, shown
 from operators.json_grammar import COMMA, Scan
 from operators.plan.buffer import OWN_BATCH
 from operators.plan.ndjson import lines
@@ -45,23 +45,39 @@ def decode_json(data: bytes, layout: Layout, contract: Contract, first_row: int)
         starts, stops = _spans(array, layout)
         return [shown(data[starts[row - first_row] : stops[row - first_row]].strip()) for row in rows]
 
-    frame = _at_once(data, array, layout, contract)
-    if frame is not None:
-        rows = pl.int_range(first_row, first_row + frame.height, dtype=pl.Int64, eager=True)
-        return Decoded(frame.with_columns(rows.alias("row_no")), faults_of([]), raw)
-    records: list[list[str | None]] = []
-    numbers: list[int] = []
-    faults: list[tuple[int, str | None, str, str]] = []
+    extra = _extra(data, layout)
+    decoders = _struct(tuple(_fields(layout, contract)), extra)
+    colons = _key_ends(array)
+    records, places = None, _odd_places(data, array)
+    if not places and len(data) <= OWN_BATCH:
+        records = _all(data, layout, decoders)
+    if records is not None:
+        frame, bad, present = _frame(records, layout, contract, extra, escapes=b"\\" in data)
+        # Each record holds each key it has at least once: when the sums agree, none stands twice and none is unknown.
+        if not bad.any() and int(present.sum()) == colons.size:
+            return Decoded(_numbered(frame, first_row, np.arange(frame.height)), faults_of([]), raw)
     starts, stops = _spans(array, layout)
-    for row, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True), first_row):
-        record, found = _one(data[start:stop], layout, contract)
+    bounds = list(zip(starts.tolist(), stops.tolist(), strict=True))
+    suspect = np.zeros(len(bounds), np.bool_)
+    if records is None:
+        records = _one_by_one(data, bounds, decoders[0], suspect)
+        frame, bad, present = _frame(records, layout, contract, extra, escapes=b"\\" in data)
+    suspect[np.maximum(np.searchsorted(starts, places, "right") - 1, 0)] = True
+    suspect |= bad | (present != np.searchsorted(colons, stops) - np.searchsorted(colons, starts))
+    rows = [_numbered(frame.filter(~pl.Series(suspect)), first_row, np.flatnonzero(~suspect))]
+    faults: list[tuple[int, str | None, str, str]] = []
+    for index in np.flatnonzero(suspect).tolist():
+        record, found = _one(data[bounds[index][0] : bounds[index][1]], layout, contract)
         if found:
-            faults.extend((row, *fault) for fault in found)
-        else:
-            records.append(record)
-            numbers.append(row)
-    frame = pl.DataFrame(records, schema=dict.fromkeys((column.name for column in contract.columns), pl.String), orient="row")
-    return Decoded(frame.with_columns(pl.Series("row_no", numbers, dtype=pl.Int64)), faults_of(faults), raw)
+            faults.extend((first_row + index, *fault) for fault in found)
+        else:  # nothing is wrong with it: it only looked so
+            single = pl.DataFrame([record], schema=frame.schema, orient="row")
+            rows.append(_numbered(single, first_row, np.array([index])))
+    return Decoded(pl.concat(rows).sort("row_no") if len(rows) > 1 else rows[0], faults_of(faults), raw)
+
+
+def _numbered(frame: pl.DataFrame, first_row: int, indexes: Places) -> pl.DataFrame:
+    return frame.with_columns(pl.Series("row_no", indexes + first_row, dtype=pl.Int64))
 
 
 def _spans(array: Bytes, layout: Layout) -> tuple[Places, Places]:
@@ -74,65 +90,72 @@ def _spans(array: Bytes, layout: Layout) -> tuple[Places, Places]:
     return np.concatenate(([0], commas + 1)), np.append(commas, array.size)
 
 
-def _at_once(data: bytes, array: Bytes, layout: Layout, contract: Contract) -> pl.DataFrame | None:
-    """All records, or None when any of them needs a closer look."""
-    named = _keys(data, array)
-    extra = _extra(data, layout) if named is not None and _plain_text(data) else None
-    if extra is None:
-        return None
+def _key_ends(array: Bytes) -> Places:
+    """Places of the colons behind keys. One within a text, behind an escaped quote, counts too: its record is looked at."""
+    colons: Places = np.flatnonzero(array == _COLON)
+    before = array[np.maximum(colons - 1, 0)]
+    ends: Places = colons[(before == _QUOTE) | (before <= 32)]
+    return ends
+
+
+def _odd_places(data: bytes, array: Bytes) -> list[int]:
+    """Places of bytes that may not stand in a record: control characters, and what is not UTF-8."""
+    places = np.flatnonzero(array == 127).tolist() if b"\x7f" in data else []
+    return places + not_text(data)
+
+
+def _all(data: bytes, layout: Layout, decoders: tuple[Any, Any]) -> list[Any] | None:
+    """Every record, or None when one of them is broken."""
+    one, many = decoders
     try:
-        records = _records(data, layout, _struct(tuple(_fields(layout, contract)), extra))
+        return one.decode_lines(data) if layout.format is Format.NDJSON else many.decode(b"[" + data + b"]")  # type: ignore[no-any-return]
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return None
-    # Each record holds each key it has at least once: when the sums agree, none stands twice and none is unknown.
-    present = sum(1 for record in records for index in range(len(extra)) if bytes(getattr(record, f"x{index}")))
+
+
+def _one_by_one(data: bytes, bounds: Sequence[tuple[int, int]], decoder: Any, suspect: np.ndarray[Any, Any]) -> list[Any]:
+    """Every record; an empty one stands for what is broken."""
+    records = []
+    empty = decoder.decode(b"{}")
+    for index, (start, stop) in enumerate(bounds):
+        try:
+            records.append(decoder.decode(data[start:stop]) if stop - start <= OWN_BATCH else empty)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            suspect[index] = True
+            records.append(empty)
+    return records
+
+
+def _frame(
+    records: list[Any], layout: Layout, contract: Contract, extra: tuple[str, ...], *, escapes: bool
+) -> tuple[pl.DataFrame, np.ndarray[Any, Any], Places]:
+    """The records by column; which of them need a closer look; and how many of the keys that are known each of them has."""
     columns: dict[str, pl.Series] = {}
+    bad = np.zeros(len(records), np.bool_)
+    present = np.zeros(len(records), np.int64)
+    for index in range(len(extra)):
+        present += np.array([bytes(getattr(record, f"x{index}")) != b"" for record in records], np.bool_)
     for index, column in enumerate(contract.columns):
         if column.name not in layout.fields:
             columns[column.name] = pl.Series([None] * len(records), dtype=pl.String)
             continue
         values = [getattr(record, f"c{index}") for record in records]
-        series, count = _texts(values, b"\\" in data) if _is_text(column) else _numbers(values, column)
-        if series is None:
-            return None
+        series, there, odd = _texts(values, escapes) if _is_text(column) else _numbers(values, column)
         columns[column.name] = series
-        present += count
-    return pl.DataFrame(columns) if present == named else None
+        present += there
+        bad |= odd
+    return pl.DataFrame(columns), bad, present
 
 
-def _keys(data: bytes, array: Bytes) -> int | None:
-    """How many keys there are, counted as the colons right behind a quote; None when that cannot be told so simply."""
-    colons = np.flatnonzero(array == _COLON)
-    if not colons.size:
-        return 0
-    if colons[0] == 0:
-        return None
-    before = array[colons - 1]
-    # White space before a colon, or a key spelt with an escape: they have to be looked at one by one.
-    return None if (before <= 32).any() or b"\\u00" in data else int(np.count_nonzero(before == _QUOTE))
-
-
-def _plain_text(data: bytes) -> bool:
-    if len(data) > OWN_BATCH or b"\x7f" in data:
-        return False
-    if data.isascii():
-        return True
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return re.search(rb"\xc2[\x80-\x9f]", data) is None
-
-
-def _extra(data: bytes, layout: Layout) -> tuple[str, ...] | None:
-    """Keys of the first record that the contract does not have; None when it cannot be read."""
+def _extra(data: bytes, layout: Layout) -> tuple[str, ...]:
+    """Keys of the first record that the contract does not have, when it can be read: they are expected in the others too."""
     try:
         text = data[:FIRST].decode(errors="ignore").lstrip(" \t\r\n")
         first, _ = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode(text)
     except (ValueError, RecursionError):
-        return None
-    if not isinstance(first, dict) or len(first) > 1000:
-        return None
+        return ()
+    if not isinstance(first, dict) or len(first) > 100:
+        return ()
     known = set(layout.fields.values())
     return tuple(key for key in first if key not in known)
 
@@ -161,38 +184,38 @@ def _struct(fields: tuple[tuple[str, str, bool], ...], extra: tuple[str, ...]) -
     return msgspec.json.Decoder(struct), msgspec.json.Decoder(list[struct])
 
 
-def _records(data: bytes, layout: Layout, decoders: tuple[Any, Any]) -> list[Any]:
-    one, many = decoders
-    if layout.format is Format.NDJSON:
-        return one.decode_lines(data)  # type: ignore[no-any-return]
-    return many.decode(b"[" + data + b"]")  # type: ignore[no-any-return]
-
-
-def _texts(values: list[Any], escapes: bool) -> tuple[pl.Series | None, int]:
-    absent = sum(1 for value in values if value is msgspec.UNSET)
-    if absent:
+def _texts(values: list[Any], escapes: bool) -> tuple[pl.Series, Any, Any]:
+    """Texts; which are there; which hold a control character or are too long."""
+    there = np.array([value is not msgspec.UNSET for value in values], np.bool_)
+    if not there.all():
         values = [None if value is msgspec.UNSET else value for value in values]
     series = pl.Series(values, dtype=pl.String)
-    longest: Any = series.str.len_bytes().max()
-    if (longest or 0) > MAX_FIELD or (escapes and series.str.contains(_CONTROL.pattern).any()):
-        return None, 0
-    return series, len(values) - absent
+    odd = series.str.len_bytes() > MAX_FIELD
+    if escapes:
+        odd |= series.str.contains(_CONTROL.pattern)
+    return series, there, odd.fill_null(False).to_numpy()
 
 
-def _numbers(values: list[Any], column: Column) -> tuple[pl.Series | None, int]:
-    """Number tokens as they stand; those in another notation are written out."""
+def _numbers(values: list[Any], column: Column) -> tuple[pl.Series, Any, Any]:
+    """Number tokens as they stand, those in another notation written out; which are there; which are no numbers."""
     tokens = [bytes(value) for value in values]
+    there = np.array([token != b"" for token in tokens], np.bool_)
     series = pl.Series(tokens, dtype=pl.Binary).cast(pl.String)
     series = series.set(series.is_in(["", "null"]), None)
-    other = series.str.contains("[^0-9.-]" if column.kind != "integer" else "[^0-9-]")
     if column.kind == "boolean":
-        other = ~series.is_in(["true", "false"])
+        return series, there, (~series.is_in(["true", "false"])).fill_null(False).to_numpy()
+    odd = np.zeros(len(tokens), np.bool_)
+    other = series.str.contains("[^0-9.-]" if column.kind != "integer" else "[^0-9-]").fill_null(False)
+    changed: dict[int, str] = {}
     for place in other.arg_true().to_list():
-        token = tokens[place].decode()
-        if not _is_number(token) or column.kind == "boolean":
-            return None, 0
-        series[place] = written_out(token, column)
-    return series, len(tokens) - tokens.count(b"")
+        token = tokens[place].decode(errors="replace")
+        if _is_number(token):
+            changed[place] = written_out(token, column)
+        else:
+            odd[place] = True
+    if changed:
+        series = series.scatter(list(changed), pl.Series(list(changed.values()), dtype=pl.String))
+    return series, there, odd
 
 
 def _is_number(token: str) -> bool:
