@@ -4,6 +4,7 @@ import json
 import os
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,9 @@ STOP = 90.0
 
 def run(file: Path | None, *, keep: bool, broker: str) -> Exit:
     """Show it all; FAILED only when the job failed: the broken rows of the demo are on purpose."""
+    # What was started is stopped however the demo is told to end.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     out = console()
     out.print()
     source = file.resolve() if file else _products(out)

@@ -1,6 +1,7 @@
 """The first thing that people run."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,23 @@ def test_kept_it_goes_on_until_it_is_stopped(tmp_path: Path) -> None:
     again = running.run("load", str(path), "--job", "LoadProducts", "--data-dir", home)
     assert again.returncode == 3
     assert running.run("down", "--data-dir", home).returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_end_in_the_middle_it_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    path = write_csv(tmp_path / "mine.csv", 200_000)
+    with subprocess.Popen(
+        running.command("demo", str(path)),
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**running.surroundings(), "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        assert process.stdout
+        while "logged in" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number
+    assert left_in(tmp_path) == []
 
 
 @pytest.mark.timeout(240)
