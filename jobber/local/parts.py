@@ -8,7 +8,8 @@ from pathlib import Path
 from jobber.errors import Unavailable
 from jobber.local.ports import is_free
 from jobber.local.postgres import EmbeddedPostgres, free_port
-from jobber.local.processes import how_it_ended, rotate
+from jobber.local.processes import Tell, how_it_ended, rotate
+from jobber.local.pulsar import PulsarStandalone, jars, java
 
 
 class Database:
@@ -73,16 +74,45 @@ class Broker:
     name = "broker"
 
     def __init__(self, folder: Path) -> None:
-        self.url = ""
-        self.log = folder / "pulsar.log"
-        self.pids: list[int] = []
+        self.server = PulsarStandalone(folder)
+        if not is_free("127.0.0.1", self.server.port):
+            self.server.port = free_port()
+        self.log = self.server.log
+        #: Set when messages could first be sent.
+        self.ready = asyncio.Event()
+
+    async def prepare(self, tell: Tell) -> None:
+        """Find Java, and fetch Pulsar on first use. Raises Unavailable, saying what is missing."""
+        await asyncio.to_thread(java)
+        fetching = asyncio.create_task(asyncio.to_thread(jars))
+        done, _ = await asyncio.wait({fetching}, timeout=1)
+        if not done:
+            tell("fetching Apache Pulsar with Maven (235 MB, once) …")
+        await fetching
+
+    @property
+    def url(self) -> str:
+        """For clients."""
+        return self.server.url
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the JVM, while it runs."""
+        process = self.server.process
+        return [process.pid] if process and process.poll() is None else []
 
     async def run(self, started: Callable[[], None]) -> str:
-        """Start it, say so, wait until it ends, and answer how it ended."""
-        raise Unavailable("Pulsar standalone is not there yet")
+        """Start it, say so, wait until it ends, and answer how it ended. Raises Unavailable when it does not come up."""
+        await asyncio.to_thread(self.server.start)
+        self.ready.set()
+        started()
+        assert self.server.process is not None
+        return how_it_ended(await asyncio.to_thread(self.server.process.wait))
 
     async def stop(self, grace: float) -> None:
-        """Stop it."""
+        """Stop it; the hard way after `grace` seconds."""
+        await asyncio.to_thread(self.server.stop, grace)
 
     def kill(self) -> None:
         """End it now."""
+        self.server.kill()
