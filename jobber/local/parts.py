@@ -74,7 +74,7 @@ class Broker:
     name = "broker"
 
     def __init__(self, folder: Path) -> None:
-        self.server = PulsarStandalone(folder)
+        self.server = PulsarStandalone(folder, with_parent=True)
         if not is_free("127.0.0.1", self.server.port):
             self.server.port = free_port()
         self.log = self.server.log
@@ -103,6 +103,7 @@ class Broker:
 
     async def run(self, started: Callable[[], None]) -> str:
         """Start it, say so, wait until it ends, and answer how it ended. Raises Unavailable when it does not come up."""
+        # The pool's thread that starts it lives as long as we do; that matters, as it stops with that thread.
         await asyncio.to_thread(self.server.start)
         self.ready.set()
         started()

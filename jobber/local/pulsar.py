@@ -18,6 +18,7 @@ import urllib.request
 from pathlib import Path
 
 from jobber.errors import Unavailable
+from jobber.local.child import ended_by_parent
 from jobber.local.postgres import free_port
 
 #: pom.xml (which Pulsar), standalone.conf and log4j2.xml.
@@ -41,8 +42,10 @@ _PLAIN = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class PulsarStandalone:
     """One broker on one data folder; a start on the same folder goes on with its data and its ports."""
 
-    def __init__(self, folder: Path, port: int = 0, admin_port: int = 0) -> None:
+    def __init__(self, folder: Path, port: int = 0, admin_port: int = 0, *, with_parent: bool = False) -> None:
         self.folder = folder.resolve()
+        #: It stops when the thread that started it ends.
+        self._with_parent = with_parent
         self.log = self.folder / "pulsar.log"
         self._ports = self.folder / "ports"
         known = self._ports.read_text().split() if self._ports.exists() else ["0", "0"]
@@ -111,6 +114,7 @@ class PulsarStandalone:
                 stderr=sink,
                 cwd=self.folder,
                 start_new_session=True,
+                preexec_fn=ended_by_parent(signal.SIGTERM) if self._with_parent else None,
             )
         deadline = time.monotonic() + timeout
         # The default namespace is made after the port opens; healthy means that the broker produced and consumed.

@@ -83,6 +83,8 @@ class Up:
                     loop.add_signal_handler(number, self._on_signal)
             await asyncio.to_thread(end_leftovers, self.home.folder, self._tell)
             self._configure()
+            if self._broker:
+                await self._broker.prepare(self._tell)
             try:
                 self._start()
                 if await self._until_ready():
@@ -102,6 +104,8 @@ class Up:
         self.admin = Admin(os.environ.get("JOBBER_ADMIN_EMAIL") or ADMIN, self.home.admin_password())
         if os.environ.get("JOBBER_ADMIN_PASSWORD", self.admin.password) != self.admin.password:
             self._tell("JOBBER_ADMIN_PASSWORD is ignored: the admin was made with another one; passwordChange changes it")
+        # Inherited by all that is started, so that the next `up` finds what a kill left over.
+        os.environ[child.HOME] = str(self.home.folder)
         self._database = Database(self.home.folder / "postgres")
         self._broker = Broker(self.home.folder / "pulsar") if self._options.broker == "pulsar" else None
 
@@ -119,7 +123,6 @@ class Up:
             **inherited,
             **broker,
             "PYTHONPATH": path,
-            child.HOME: str(self.home.folder),
             "DATABASE_URL": self.database_url,
             "JWT_SECRET": self._secret,
             "JOBBER_BLOBS_URL": self.home.blobs_url,
@@ -176,7 +179,8 @@ class Up:
             for role in SERVICES
             for number, keeper in enumerate(self._keepers[role])
         ]
-        await asyncio.gather(self._database.ready.wait(), *waits)
+        parts = [self._database.ready.wait(), *([self._broker.ready.wait()] if self._broker else [])]
+        await asyncio.gather(*parts, *waits)
 
     async def _answers(self, keeper: Keeper, port: int) -> None:
         """Wait until /health/ready answers 200."""
