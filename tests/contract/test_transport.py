@@ -21,7 +21,8 @@ import sys, time
 from jobber.settings import TransportSettings
 from jobber.transport import Group
 from jobber.transport.connect import open_consumer
-consumer = open_consumer(TransportSettings(**{sys.argv[1]: sys.argv[2], "transport": sys.argv[3]}), [Group((sys.argv[4],), 10)], "held")
+settings = TransportSettings(**{sys.argv[1]: sys.argv[2], "transport": sys.argv[3]})
+consumer = open_consumer(settings, [Group((sys.argv[4],), 10)], "held")
 print(len(consumer.receive(10)), flush=True)
 time.sleep(60)
 """
@@ -54,11 +55,17 @@ class Post:
     def topic(self, name: str = "a") -> str:
         return f"{self.prefix}-{name}.fast"
 
-    def consumer(self, *groups: tuple[tuple[str, ...], int]) -> Consumer:
+    def fresh(self, *groups: tuple[tuple[str, ...], int]) -> Consumer:
+        """A consumer that has not connected yet."""
         wanted = [Group(tuple(self.topic(name) for name in names), most) for names, most in groups or [(("a",), 10)]]
         consumer = open_consumer(self.settings, wanted, "test")
         self.consumers.append(consumer)
-        consumer.receive(0)
+        return consumer
+
+    def consumer(self, *groups: tuple[tuple[str, ...], int]) -> Consumer:
+        """One that has connected, before anything was published."""
+        consumer = self.fresh(*groups)
+        assert consumer.receive(0) == []
         return consumer
 
     def publish(self, *bodies: bytes, to: str = "a") -> None:
@@ -100,8 +107,7 @@ def test_what_is_published_is_received_with_its_topic(post: Post) -> None:
 
 def test_what_was_published_before_anybody_received_is_there(post: Post) -> None:
     post.publish(b"early")
-    first = open_consumer(post.settings, [Group((post.topic(),), 1)], "test")
-    post.consumers.append(first)
+    first = post.fresh()
     assert gather(first, 1, first.acknowledge) == [b"early"]
 
 
@@ -124,13 +130,13 @@ def test_what_is_acknowledged_does_not_come_again(post: Post) -> None:
     assert gather(consumer, 1, consumer.acknowledge) == [b"1"]
     time.sleep(1.2)
     consumer.close()
-    assert gather(post.consumer(), 1, lambda _: None, 2) == []
+    assert gather(post.fresh(), 1, lambda _: None, 2) == []
 
 
 def test_what_is_not_acknowledged_comes_again_when_its_consumer_closes(post: Post) -> None:
     first, second = post.consumer(), post.consumer()
     post.publish(b"1")
-    held = []
+    held: list[Consumer] = []
     while not held:
         held = [consumer for consumer in (first, second) if consumer.receive(0.3)]
     other = second if held[0] is first else first
@@ -148,7 +154,7 @@ def test_what_a_killed_process_held_comes_again(post: Post, settings: TransportS
         assert holder.stdout
         assert holder.stdout.readline().strip() == "1"
         holder.kill()
-    consumer = post.consumer()
+    consumer = post.fresh()
     assert gather(consumer, 1, consumer.acknowledge) == [b"1"]
 
 

@@ -30,6 +30,7 @@ class LoadProducts(Args, frozen=True):
     lookups = ("charges",)
 
 
+NO_LIMITS = Limits()
 KINDS = {"LoadProducts": JobType("LoadProducts", (), "", "1", LoadProducts)}
 
 
@@ -79,22 +80,19 @@ class Room:
         )
 
     async def submit(
-        self, batches: int = 1, *, key: str | None = None, payload: bytes = b"p", owner: str = OWNER, **more: object
+        self,
+        batches: int | None = 1,
+        *,
+        key: str | None = None,
+        payload: bytes = b"p",
+        owner: str = OWNER,
+        limits: Limits = NO_LIMITS,
     ) -> str:
-        plan = plan_of(batches) if "plan" not in more else more.pop("plan")
+        """Store a job of so many batches; None: it has to be planned."""
+        digest = hashlib.sha256(payload).digest()
+        plan = None if batches is None else plan_of(batches)
         asked = Submission(
-            uuid7(),
-            owner,
-            "LoadProducts",
-            b"{}",
-            InputOptions(),
-            more.pop("limits", Limits()),
-            1,
-            key,  # type: ignore[arg-type]
-            hashlib.sha256(payload).digest(),
-            inline=b"[]",
-            plan=plan,
-            **more,  # type: ignore[arg-type]
+            uuid7(), owner, "LoadProducts", b"{}", InputOptions(), limits, 1, key, digest, inline=b"[]", plan=plan
         )
         return (await self.store.submit(asked))[0]
 
@@ -291,7 +289,7 @@ async def test_paused_jobs_hand_nothing_out_and_go_on_when_resumed(room: Room) -
 
 
 async def test_a_plan_is_recorded_once(room: Room) -> None:
-    job_id = await room.submit(plan=None)
+    job_id = await room.submit(None)
     await room.dispatcher.round()
     assert await room.state(job_id) is State.VALIDATING
     assert await room.work.claim_plan(job_id, 2) is None
@@ -305,7 +303,7 @@ async def test_a_plan_is_recorded_once(room: Room) -> None:
 
 
 async def test_a_file_level_fault_fails_the_job_with_nothing_planned(room: Room) -> None:
-    job_id = await room.submit(plan=None)
+    job_id = await room.submit(None)
     await room.dispatcher.round()
     await room.work.record_fault(job_id, "HEADER: no price")
     job = await room.store.job(job_id, OWNER)
@@ -314,7 +312,7 @@ async def test_a_file_level_fault_fails_the_job_with_nothing_planned(room: Room)
 
 
 async def test_a_file_that_kills_its_planner_fails_its_job(room: Room) -> None:
-    job_id = await room.submit(plan=None)
+    job_id = await room.submit(None)
     await room.dispatcher.round()
     for _ in range(5):
         assert await room.work.claim_plan(job_id, 1) is not None
@@ -325,7 +323,7 @@ async def test_a_file_that_kills_its_planner_fails_its_job(room: Room) -> None:
 async def test_an_empty_plan_succeeds_at_once(room: Room) -> None:
     planned = await room.submit(0)
     assert await room.state(planned) is State.SUCCEEDED
-    unplanned = await room.submit(plan=None)
+    unplanned = await room.submit(None)
     await room.work.record_plan(unplanned, plan_of(0))
     assert await room.state(unplanned) is State.SUCCEEDED
 
