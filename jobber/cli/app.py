@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from jobber.cli.exits import told
+from jobber.cli.exits import Exit, told
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -79,7 +79,8 @@ def up(**options: Any) -> None:
     """Run all of Jobber on this machine, in the foreground."""
     from jobber.cli.up import run
 
-    with told():
+    # What `up` starts is not somebody else's who does not answer.
+    with told(unreachable=Exit.FAILED):
         run(**options)
 
 
@@ -129,7 +130,7 @@ def demo(file: Path | None, keep: bool, broker: str) -> None:
     """Start everything, load FILE (or 100,000 made-up products), show what became of it."""
     from jobber.cli.demo import run
 
-    with told():
+    with told(unreachable=Exit.FAILED):
         sys.exit(run(file, keep=keep, broker=broker))
 
 

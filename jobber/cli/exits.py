@@ -28,8 +28,8 @@ def exit_for(fault: JobberError) -> Exit:
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Turn an expected error into its sentence and exit code."""
+def told(*, unreachable: Exit = Exit.UNREACHABLE) -> Iterator[None]:
+    """Turn an expected error into its sentence and exit code; `unreachable` is that of something that does not answer."""
     try:
         yield
     except JobberError as fault:
@@ -37,6 +37,6 @@ def told() -> Iterator[None]:
         if isinstance(fault, (Unauthenticated, Forbidden)):
             hint = " (--token, or --email and --password, say who you are)"
         print(f"jobber: {fault.message}{hint}", file=sys.stderr)
-        sys.exit(exit_for(fault))
+        sys.exit(unreachable if isinstance(fault, Transient) else exit_for(fault))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -11,6 +11,9 @@ from jobber.local.postgres import EmbeddedPostgres, free_port
 from jobber.local.processes import Tell, how_it_ended, rotate
 from jobber.local.pulsar import PulsarStandalone, jars, java
 
+#: Pulsar makes a URL of its metadata's path and does not quote it (4.0.7).
+NOT_IN_URLS = frozenset(' %"<>\\^`{|}[]#?')
+
 
 class Database:
     """Embedded PostgreSQL on one data folder; it keeps its port over restarts where that is free."""
@@ -83,6 +86,9 @@ class Broker:
 
     async def prepare(self, tell: Tell) -> None:
         """Find Java, and fetch Pulsar on first use. Raises Unavailable, saying what is missing."""
+        folder = str(self.server.folder)
+        if not NOT_IN_URLS.isdisjoint(folder):
+            raise Unavailable(f"Pulsar cannot live in {folder!r}: it makes a URL of it. Give a --data-dir without spaces.")
         await asyncio.to_thread(java)
         fetching = asyncio.create_task(asyncio.to_thread(jars))
         done, _ = await asyncio.wait({fetching}, timeout=1)

@@ -38,3 +38,18 @@ def test_what_is_killed_comes_back_by_itself(system: System, tmp_path: Path, rol
     assert (done.state, done.loaded) == (State.SUCCEEDED, 100_000)
     assert system.rows("SELECT count(*) FROM products.products WHERE job_id = %s", job.id) == [(100_000,)]
     assert system.pids(role) != before
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("system", [pytest.param("pulsar", marks=pytest.mark.pulsar)], indirect=True)
+def test_a_killed_broker_comes_back_and_the_job_ends(system: System, tmp_path: Path) -> None:
+    stored = system.client.upload(write_csv(tmp_path / "many.csv", ROWS, broken=False))
+    job = system.client.execute("LoadProducts", {"fileName": stored["id"]})
+    until(lambda: system.client.job(job.id).loaded > 0, what="the first batch")
+    before = system.pids("broker")
+    system.kill("broker")
+    done = ended(system.client, job, 180)
+    assert (done.state, done.loaded) == (State.SUCCEEDED, ROWS)
+    assert system.rows("SELECT count(*) FROM products.products WHERE job_id = %s", job.id) == [(ROWS,)]
+    until(lambda: bool(system.pids("broker")) and system.pids("broker") != before, 60, "the restart")
+    assert ended(system.client, system.client.execute("LoadProducts", {"name": "after", "price": 1}), 60).loaded == 1

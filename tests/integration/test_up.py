@@ -171,6 +171,38 @@ def test_a_person_sees_the_password_at_the_first_start_only(folder: Path) -> Non
     assert "\x1b" not in first
 
 
+@pytest.mark.pulsar
+def test_pulsar_ends_with_a_killed_up(start: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    started = start(folder, "--broker", "pulsar")
+    assert started.state["transport"].startswith("pulsar://")
+    [broker] = started.pids("broker")
+    started.kill_up()
+    until(lambda: not alive([broker]), 30, "the end of Pulsar")
+    again = start(folder, "--broker", "pulsar")
+    assert again.state["transport"] == started.state["transport"]
+    assert ended(again.client, again.client.execute("LoadProducts", {"name": "after", "price": 1})).loaded == 1
+    again.stop()
+    assert left_on(folder) == []
+
+
+def test_pulsar_is_not_started_where_it_cannot_live(folder: Path) -> None:
+    ran = running.run("up", "--broker", "pulsar", "--ports", "auto", "--data-dir", str(folder))
+    assert ran.returncode == 1
+    assert "without spaces" in ran.stderr
+
+
+@pytest.mark.parametrize(("variable", "missing"), [("JAVA", "Java 17"), ("MVN", "Maven")])
+def test_what_pulsar_lacks_is_said_before_anything_starts(tmp_path: Path, variable: str, missing: str) -> None:
+    folder = tmp_path / "data"
+    environment = {variable: str(tmp_path / "nowhere"), "JOBBER_PULSAR_CACHE": str(tmp_path / "cache")}
+    ran = running.run("up", "--broker", "pulsar", "--ports", "auto", "--data-dir", str(folder), environment=environment)
+    assert ran.returncode == 1
+    assert missing in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not (folder / "postgres" / "data").exists()
+
+
 @pytest.fixture
 def replicas(start: Start, folder: Path) -> System:
     return start(folder, "--executors", "2", "--jobs", "2", "--products", "2", "--auth", "2")
