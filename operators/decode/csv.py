@@ -47,9 +47,11 @@ def decode_csv(data: bytes, layout: Layout, contract: Contract, first_row: int) 
         starts, stops = _spans(data, array, quotes, well_quoted, dialect)
         return [shown(data[starts[row - first_row] : stops[row - first_row]]) for row in rows]
 
-    if well_quoted and _clean(data, array):
-        frame = _parse(data, layout, dialect, _expected(data, array, quotes), quoted=quotes.size > 0)
-        if frame is not None:
+    frame = None
+    if well_quoted:
+        expected = _expected(data, array, quotes)
+        frame = _parse(data, layout, dialect, expected, quoted=quotes.size > 0)
+        if frame is not None and _clean(data, array) and _whole(frame, data, array, quotes, dialect):
             return Decoded(_named(frame, layout, contract, first_row, None), faults_of([]), raw)
     starts, stops = _spans(data, array, quotes, well_quoted, dialect)
     suspects = _suspects(data, array, quotes, well_quoted, starts, stops, len(layout.columns), dialect)
@@ -61,11 +63,31 @@ def decode_csv(data: bytes, layout: Layout, contract: Contract, first_row: int) 
             bad[index] = True
             faults.append((first_row + index, None, *fault))
     good = np.flatnonzero(~bad)
-    kept = _without(data, starts, stops, bad)
-    frame = _parse(kept, layout, dialect, good.size, quoted=quotes.size > 0) if good.size else _empty(layout)
-    if frame is None:  # blank lines are left over, or Polars and the grammar do not agree: the grammar counts
-        frame = _by_grammar([data[starts[index] : stops[index]] for index in good.tolist()], layout, dialect)
+    if frame is not None:  # a row a record: those that are broken are left out
+        frame = frame.filter(pl.Series(~bad))
+    elif good.size:
+        kept = _without(data, starts, stops, bad)
+        frame = _parse(kept, layout, dialect, good.size, quoted=quotes.size > 0)
+        if frame is None:  # blank lines are left over, or Polars and the grammar do not agree: the grammar counts
+            frame = _by_grammar([data[starts[index] : stops[index]] for index in good.tolist()], layout, dialect)
+    else:
+        frame = _empty(layout)
     return Decoded(_named(frame, layout, contract, first_row, good), faults_of(faults), raw)
+
+
+def _whole(frame: pl.DataFrame, data: bytes, array: Bytes, quotes: Places, dialect: Dialect) -> bool:
+    """Whether every record has exactly the header's number of fields, and none too long a one.
+
+    No record has more fields (Polars refuses those), so that none has fewer when the sum of delimiters is right.
+    """
+    delimiters = data.count(dialect.delimiter)
+    if quotes.size:
+        places = np.searchsorted(np.flatnonzero(array == dialect.delimiter[0]), quotes)
+        delimiters -= int((places[1::2] - places[0::2]).sum())
+    if delimiters != frame.height * (frame.width - 1):
+        return False
+    longest = frame.select(pl.max_horizontal(pl.all().str.len_bytes().max())).item()
+    return longest is None or longest <= MAX_FIELD
 
 
 def _suspects(
@@ -129,7 +151,7 @@ def _expected(data: bytes, array: Bytes, quotes: Places) -> int:
 
 
 def _parse(data: bytes, layout: Layout, dialect: Dialect, expected: int, *, quoted: bool) -> pl.DataFrame | None:
-    """Parsed by Polars, or None when it cannot be shown that every record has exactly the header's number of fields."""
+    """Parsed by Polars, a row a record (a short one padded with nulls); None when a record has too many fields."""
     names = [str(index) for index in range(len(layout.columns))]
     if data.startswith(_BOM):
         data = _BOM + data  # Polars takes one off; it belongs to the first field here
@@ -145,17 +167,6 @@ def _parse(data: bytes, layout: Layout, dialect: Dialect, expected: int, *, quot
     except pl.exceptions.PolarsError:  # a record has more fields, or the first has fewer
         return None
     if frame.height != expected:  # Polars makes records of blank lines
-        return None
-    delimiters = data.count(dialect.delimiter)
-    if quoted:
-        delimiter = dialect.delimiter.decode()
-        inside = frame.select(pl.sum_horizontal(pl.all().str.count_matches(delimiter, literal=True).sum())).item()
-        delimiters -= inside or 0
-    # No record has more fields (Polars refuses those), so that none has fewer when the sum is right.
-    if delimiters != frame.height * (len(names) - 1):
-        return None
-    longest = frame.select(pl.max_horizontal(pl.all().str.len_bytes().max())).item()
-    if longest is not None and longest > MAX_FIELD:
         return None
     return _without_empty(frame) if quoted else frame
 
