@@ -12,11 +12,12 @@ from pipelines.work import Flight
 def load_flow(source: DynamicSource[Flight], steps: Steps, bulk_write: DynamicSink[Flight]) -> Dataflow:
     """Transport -> claim -> read -> decode -> check -> enrich -> bulk write; what fails its contract travels along as rejects.
 
-    The sink keeps several groups in flight, and acknowledges each after its commit.
+    An item is a flight: batches that travel together, with the deliveries that brought them. The sink keeps several flights
+    on their way, and acknowledges each after its commit.
     """
     flow = Dataflow("load")
     received = op.input("transport", flow, source)
-    claimed = op.map("claim", received, steps.claim)
+    claimed = op.flat_map("claim", received, steps.claim)
     read = op.map("read", claimed, steps.read)
     decoded = op.map("decode", read, steps.decode)
     checked = op.map("check", decoded, steps.check)

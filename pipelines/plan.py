@@ -1,11 +1,11 @@
-"""The planning dataflow: transport -> claim -> scan -> record. A process of its own, so that no load waits for a large file."""
+"""The planning dataflow. It has a process of its own, so that no load waits for a large file."""
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 
 import bytewax.operators as op
-import msgspec
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
@@ -13,111 +13,83 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from jobber import faults
 from jobber.blobs.store import Blobs
 from jobber.contract import Contract
-from jobber.errors import NotFound, StructureFault, Terminal, Unavailable
-from jobber.job import find
+from jobber.errors import NotFound, StructureFault, Unavailable
 from jobber.log import event
-from jobber.model import InputOptions
-from jobber.transport import Consumer, Delivery
+from jobber.transport import Consumer
 from operators.plan import plan
 from pipelines import wire
-from pipelines.connectors.services import Jobs
-from pipelines.connectors.transport import Room
-from pipelines.work import Flight
-from protos.jobber.jobs.v1 import jobs_pb2
+from pipelines.connectors.jobs import Jobs
+from pipelines.retry import Refused
+from pipelines.room import Room
+from pipelines.work import Flight, Planned, Planning, PlanTask, Source, Unplannable
 
-#: Seconds after which a plan that could not be recorded comes again.
+#: Seconds after which a plan that could not be made, or recorded, comes again.
 RETURN_DELAY = 1.0
 
 
-def plan_flow(source: DynamicSource[Flight], record: DynamicSink[Flight]) -> Dataflow:
-    """Transport -> record: one job at a time, each scanned in one pass with bounded memory."""
+def plan_flow(source: DynamicSource[Flight], steps: "PlanSteps", record: DynamicSink[Planning]) -> Dataflow:
+    """Transport -> claim -> scan -> record: one input at a time, each in one pass with bounded memory."""
     flow = Dataflow("plan")
     received = op.input("transport", flow, source)
-    op.output("record", received, record)
+    claimed = op.flat_map("claim", received, steps.claim)
+    scanned = op.map("scan", claimed, steps.scan)
+    op.output("record", scanned, record)
     return flow
 
 
-class RecordPlans(DynamicSink[Flight]):
-    """Plans what is received, and records it."""
-
-    def __init__(self, jobs: Jobs, blobs: Blobs, consumer: Consumer, room: Room, stopping: threading.Event) -> None:
-        self._planner = Planner(jobs, blobs, consumer, room, stopping)
-
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "RecordPlansPartition":
-        """The partition of the only worker."""
-        return RecordPlansPartition(self._planner)
-
-
-class RecordPlansPartition(StatelessSinkPartition[Flight]):
-    """Plans one after the other."""
-
-    def __init__(self, planner: "Planner") -> None:
-        self._planner = planner
-
-    def write_batch(self, items: list[Flight]) -> None:
-        """Plan each job, and settle its delivery."""
-        for flight in items:
-            self._planner.settle(flight.deliveries)
-
-
 class Stopped(Unavailable):
-    """The executor stops; another one will plan this file."""
+    """The executor stops; another one will plan this input."""
 
 
-class Planner:
-    """Plans one job."""
+class PlanSteps:
+    """What planning needs: who hands jobs out, and where inputs are."""
 
-    def __init__(self, jobs: Jobs, blobs: Blobs, consumer: Consumer, room: Room, stopping: threading.Event) -> None:
+    def __init__(self, jobs: Jobs, blobs: Blobs, stopping: threading.Event) -> None:
         self._jobs = jobs
         self._blobs = blobs
-        self._consumer = consumer
-        self._room = room
         self._stopping = stopping
 
-    def settle(self, deliveries: Sequence[Delivery]) -> None:
-        """Plan and record, then acknowledge. Never raises: what fails comes again, and jobs counts how often."""
-        try:
-            for delivery in deliveries:
-                self._plan(delivery)
-            self._consumer.acknowledge(deliveries)
-        except Exception as fault:
-            expected = isinstance(fault, Unavailable)
-            event(
-                "handed_back",
-                f"A plan comes again: {fault}",
-                level=logging.WARNING if expected else logging.ERROR,
-                error=None if expected else fault,
-            )
-            self._consumer.hand_back(deliveries, RETURN_DELAY)
-        finally:
-            self._room.give()
+    def claim(self, flight: Flight) -> list[Planning]:
+        """Take the job of each delivery, unless it is planned already."""
+        made = []
+        for delivery in flight.deliveries:
+            planning = Planning(delivery)
+            ticket = wire.ticket_of(delivery, plan=True)
+            try:
+                faults.point("plan.before_claim")
+                if ticket is None:
+                    shown = delivery.body[:200].decode(errors="backslashreplace")
+                    raise Refused(f"A message is no dispatch: {shown}")
+                planning = replace(planning, item=self._jobs.claim_plan(ticket))
+                faults.point("plan.after_claim")
+            except Refused as fault:
+                event("message_refused", fault.message, level=logging.WARNING, topic=delivery.topic)
+            except Unavailable as fault:
+                planning = _returned(planning, fault)
+            made.append(planning)
+        return made
 
-    def _plan(self, delivery: Delivery) -> None:
-        faults.point("plan.before_claim")
-        ticket = wire.ticket_of(delivery)
-        task = None
+    def scan(self, planning: Planning) -> Planning:
+        """Cut the input into batches; a broken structure is an outcome."""
+        task = planning.item
+        if not isinstance(task, PlanTask):
+            return planning
+        job_id = task.job_id
         try:
-            task = self._jobs.claim_plan(ticket) if ticket else None
-        except Terminal as fault:
-            event("message_refused", fault.message, level=logging.WARNING, topic=delivery.topic)
-        if task is None:
-            return
-        faults.point("plan.after_claim")
-        job_id = task.job.job_id
-        try:
-            made = plan(self._windows(task), Contract.of(find(task.job.name).contract), _options(task))
+            made = plan(self._windows(task.source), Contract.of(task.kind.contract), task.options)
         except StructureFault as fault:
-            self._jobs.record_fault(job_id, fault.fault, fault.message)
+            return replace(planning, item=Unplannable(job_id, fault.fault, fault.message))
         except NotFound as fault:
-            self._jobs.record_fault(job_id, "INPUT_MISSING", fault.message)
-        else:
-            faults.point("plan.before_record")
-            self._jobs.record_plan(job_id, made)
-            event("planned", "A plan was made.", job=job_id, batches=len(made.batches), rows=made.rows)
-        faults.point("plan.after_record")
+            return replace(planning, item=Unplannable(job_id, "INPUT_MISSING", fault.message))
+        except (Unavailable, OSError) as fault:
+            return _returned(planning, fault)
+        except Exception as fault:
+            event("bug", "The scan of an input failed.", level=logging.ERROR, error=fault, job=job_id)
+            why = f"the input cannot be planned: {type(fault).__name__}; the executor's log says where."
+            return replace(planning, item=Unplannable(job_id, "INTERNAL", why))
+        return replace(planning, item=Planned(job_id, made))
 
-    def _windows(self, task: jobs_pb2.PlanTask) -> Iterable[bytes]:
-        source = wire.source_of(task.source)
+    def _windows(self, source: Source) -> Iterator[bytes]:
         windows = [source.inline] if source.inline is not None else self._blobs.windows(source.blob_key)
         for window in windows:
             if self._stopping.is_set():
@@ -125,5 +97,61 @@ class Planner:
             yield window
 
 
-def _options(task: jobs_pb2.PlanTask) -> InputOptions:
-    return msgspec.json.decode(task.job.layout, type=InputOptions)
+class RecordPlans(DynamicSink[Planning]):
+    """Records plans, then acknowledges their deliveries."""
+
+    def __init__(self, jobs: Jobs, consumer: Consumer, room: Room) -> None:
+        self._jobs = jobs
+        self._consumer = consumer
+        self._room = room
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "RecordPlansPartition":
+        """The partition of the only worker."""
+        return RecordPlansPartition(self)
+
+    def settle(self, planning: Planning) -> None:
+        """Record and acknowledge. Never raises: what fails comes again, and jobs counts how often."""
+        item = planning.item
+        try:
+            if not planning.returned and isinstance(item, Planned | Unplannable):
+                faults.point("plan.before_record")
+                self._jobs.record_plan(item)
+                _tell(item)
+                faults.point("plan.after_record")
+        except Exception as fault:
+            planning = _returned(planning, fault)
+        if planning.returned:
+            self._consumer.hand_back([planning.delivery], RETURN_DELAY)
+        else:
+            self._consumer.acknowledge([planning.delivery])
+        self._room.give()
+
+
+class RecordPlansPartition(StatelessSinkPartition[Planning]):
+    """Records one after the other."""
+
+    def __init__(self, record: RecordPlans) -> None:
+        self._record = record
+
+    def write_batch(self, items: list[Planning]) -> None:
+        """Settle each."""
+        for planning in items:
+            self._record.settle(planning)
+
+
+def _returned(planning: Planning, fault: Exception) -> Planning:
+    expected = isinstance(fault, Unavailable | OSError)
+    event(
+        "handed_back",
+        f"A plan comes again: {fault}",
+        level=logging.WARNING if expected else logging.ERROR,
+        error=None if expected else fault,
+    )
+    return replace(planning, item=None, returned=True)
+
+
+def _tell(item: Planned | Unplannable) -> None:
+    if isinstance(item, Planned):
+        event("planned", "A plan was made.", job=item.job_id, batches=len(item.plan.batches), rows=item.plan.rows)
+    else:
+        event("planned", f"An input cannot be loaded: {item.code}: {item.message}", job=item.job_id, code=item.code)

@@ -1,9 +1,10 @@
-"""What both processes of an executor share: settings, stopping, and dying with the parent."""
+"""What both processes of an executor share: how they stop, wait, and use memory."""
 
 import ctypes
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 
@@ -11,8 +12,17 @@ from jobber.errors import Unavailable
 from jobber.log import event
 from jobber.settings import ExecutorSettings
 
-#: prctl(2): send this signal when the parent dies.
-PR_SET_PDEATHSIG = 1
+#: Threads of Polars. Batches of 4 MB do not use more, and each keeps memory of its own.
+POLARS_THREADS = 4
+#: glibc's mallopt(3): arenas at most.
+M_ARENA_MAX = -8
+
+
+def spare_memory() -> None:
+    """Called before Polars is imported: bound what each thread keeps for itself. The environment's own settings win."""
+    os.environ.setdefault("POLARS_MAX_THREADS", str(min(POLARS_THREADS, os.cpu_count() or 1)))
+    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 def stop_on_signals() -> threading.Event:
@@ -27,28 +37,19 @@ def stop_on_signals() -> threading.Event:
     return stopping
 
 
-def die_with_parent(parent: int) -> None:
-    """SIGTERM when the process `parent` ends, also when it ended already."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
 def executor_name() -> str:
     """Who claims, for people who look for it."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def wait_until_reachable(what: str, addresses: str, stopping: threading.Event, settings: ExecutorSettings) -> None:
-    """Answer once a TCP connection to one of the addresses is taken. Raises Unavailable after start_timeout."""
+    """Answer once a TCP connection to one of the addresses is taken, or when the process stops.
+
+    Raises Unavailable after start_timeout.
+    """
     deadline, said = time.monotonic() + settings.start_timeout, False
     while not stopping.is_set():
-        for address in addresses.split(","):
-            host, _, port = address.strip().rpartition(":")
-            try:
-                socket.create_connection((host.removeprefix("http://").removeprefix("grpc://"), int(port)), 1).close()
-            except OSError:
-                continue
+        if any(_takes_connections(address) for address in addresses.split(",")):
             if said:
                 event("found", f"{what} answers.", what=what)
             return
@@ -58,3 +59,12 @@ def wait_until_reachable(what: str, addresses: str, stopping: threading.Event, s
             event("waiting", f"Waiting for {what} at {addresses}.", what=what)
             said = True
         stopping.wait(0.2)
+
+
+def _takes_connections(address: str) -> bool:
+    host, _, port = address.strip().removeprefix("http://").removeprefix("grpc://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), 1).close()
+    except OSError:
+        return False
+    return True

@@ -12,13 +12,24 @@ from jobber.errors import Terminal, Unavailable
 
 T = TypeVar("T")
 
-#: What a repetition may cure. INTERNAL and the like are bugs: their batches come again by the transport, and are counted.
+#: What a repetition may cure.
 TRANSIENT = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         grpc.StatusCode.ABORTED,
+    }
+)
+#: What is wrong with the call itself. All else is wrong with a service (INTERNAL) or a deployment (UNAUTHENTICATED): a call
+#: that fails so is not repeated at once, but what it was for is not lost.
+REFUSALS = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.ALREADY_EXISTS,
     }
 )
 FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
@@ -31,9 +42,9 @@ class Refused(Terminal):
 
 
 def retry(call: Callable[[], T], stopping: threading.Event, patience: float = PATIENCE) -> T:
-    """What `call` answers, at the latest `patience` seconds after the first try.
+    """What `call` answers, tried again for `patience` seconds.
 
-    Raises Unavailable when it never did, or when the process stops meanwhile; Refused for any other status.
+    Raises Unavailable when it never did, or when the process stops meanwhile; Refused when the call itself is wrong.
     """
     deadline, delay = time.monotonic() + patience, FIRST_DELAY
     while True:
@@ -41,9 +52,9 @@ def retry(call: Callable[[], T], stopping: threading.Event, patience: float = PA
             return call()
         except grpc.RpcError as fault:
             code, details = fault.code(), fault.details()
-            if code not in TRANSIENT:
+            if code in REFUSALS:
                 raise Refused(f"{code.name}: {details}") from fault
-            if time.monotonic() > deadline or stopping.is_set():
+            if code not in TRANSIENT or time.monotonic() > deadline or stopping.is_set():
                 raise Unavailable(f"{code.name}: {details}") from fault
         stopping.wait(delay * (0.5 + random.random()))
         delay = min(delay * 2, LONGEST_DELAY)

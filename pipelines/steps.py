@@ -2,7 +2,9 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -13,31 +15,59 @@ from jobber.blobs.store import Blobs
 from jobber.contract import Contract
 from jobber.errors import NotFound, Unavailable
 from jobber.log import event
-from jobber.model import BatchKey
+from jobber.transport import Delivery
 from operators import arrow, rejects
 from operators.check import check
 from operators.decode import decode
 from operators.enrich import enrich
-from pipelines import wire
-from pipelines.connectors.services import Jobs
+from pipelines import metrics, wire
+from pipelines.connectors.jobs import Jobs
 from pipelines.retry import Refused
+from pipelines.room import Room
 from pipelines.work import Batch, Failed, Flight, Item, Met, Prepared, Read, Taken
 
 S = TypeVar("S")
 
+#: Bytes of input that travel together: about one large batch, or all the small ones that waited.
+FLIGHT_BYTES = 4 << 20
+
 
 class Steps:
-    """What the steps need: who hands batches out, and where inputs are."""
+    """What the steps need: who hands batches out, where inputs are, and how much room there is."""
 
-    def __init__(self, jobs: Jobs, blobs: Blobs) -> None:
+    def __init__(self, jobs: Jobs, blobs: Blobs, room: Room) -> None:
         self._jobs = jobs
         self._blobs = blobs
+        self._room = room
 
-    def claim(self, flight: Flight) -> Flight:
-        """Count an attempt at every batch of the flight, durably, and take those that still have to be loaded."""
-        faults.point("load.before_claim")
+    def claim(self, flight: Flight) -> list[Flight]:
+        """Count an attempt at every batch of the flight, durably, and take those that still have to be loaded.
+
+        Answers the flight that begins; the room keeps what is too large to travel with it, and what may not.
+        """
+        if flight.claimed:
+            return [flight]
+        try:
+            with _timed("claim"):
+                faults.point("load.before_claim")
+                batches = self._claimed(flight.deliveries)
+                faults.point("load.after_claim")
+        except Unavailable as fault:
+            event("unavailable", fault.message, level=logging.WARNING, what="the jobs service")
+            return [replace(flight, returned=True)]
+        flights = split(flight.deliveries, batches)
+        if flights[0].alone:
+            # The room that was taken is given back: it begins when nothing else is in flight.
+            self._room.give()
+            self._room.keep(flights)
+            return []
+        self._room.keep(flights[1:])
+        return flights[:1]
+
+    def _claimed(self, deliveries: Sequence[Delivery]) -> Sequence[Batch | Failed]:
+        """Raises Unavailable."""
         tickets = []
-        for delivery in flight.deliveries:
+        for delivery in deliveries:
             ticket = wire.ticket_of(delivery)
             if ticket is None:
                 shown = delivery.body[:200].decode(errors="backslashreplace")
@@ -45,42 +75,31 @@ class Steps:
             else:
                 tickets.append(ticket)
         if not tickets:
-            return flight
+            return []
         try:
-            batches = self._jobs.claim(tickets)
-        except Unavailable as fault:
-            event("unavailable", fault.message, level=logging.WARNING, what="jobs")
-            return replace(flight, returned=True)
+            return self._jobs.claim(list(dict.fromkeys(tickets)))
         except Refused as fault:
-            # A forged message; together with others it must not take them along.
-            if len(tickets) > 1:
-                return self._one_by_one(flight)
-            event("message_refused", fault.message, level=logging.WARNING, job=tickets[0].job_id)
-            return flight
-        faults.point("load.after_claim")
-        return replace(flight, items=batches)
+            # A forged message must not take along what was received with it.
+            if len(deliveries) > 1:
+                return [batch for delivery in deliveries for batch in self._claimed([delivery])]
+            event("message_refused", fault.message, level=logging.WARNING, topic=deliveries[0].topic, job=tickets[0].job_id)
+            return []
 
     def read(self, flight: Flight) -> Flight:
         """Get the bytes of each batch, and see that they are those that were planned."""
-        return _each(flight, Batch, self._read)
+        return _each("read", flight, Batch, self._read)
 
     def decode(self, flight: Flight) -> Flight:
         """Take the records apart."""
-        return _each(flight, Read, _decode)
+        return _each("decode", flight, Read, _decode)
 
     def check(self, flight: Flight) -> Flight:
         """Hold the records against the contract."""
-        return _each(flight, Taken, _check)
+        return _each("check", flight, Taken, _check)
 
     def enrich(self, flight: Flight) -> Flight:
         """Make rows of the records, and put them in the form in which they are written."""
-        return _each(flight, Met, _enrich)
-
-    def _one_by_one(self, flight: Flight) -> Flight:
-        parts = [self.claim(Flight([delivery])) for delivery in flight.deliveries]
-        if any(part.returned for part in parts):
-            return replace(flight, returned=True)
-        return replace(flight, items=[item for part in parts for item in part.items])
+        return _each("enrich", flight, Met, _enrich)
 
     def _read(self, batch: Batch) -> Item:
         source = batch.source
@@ -90,17 +109,45 @@ class Steps:
                 data = self._blobs.read(source.blob_key, source.offset, source.length)
         except NotFound as fault:
             return Failed(batch.key, "INPUT_MISSING", fault.message)
+        except OSError as fault:
+            raise Unavailable(f"The input of job {batch.key.job_id} cannot be read: {fault.strerror}.") from fault
         if hashlib.sha256(data).digest() != batch.sha256:
-            return Failed(
-                batch.key, "INPUT_CHANGED", f"batch {batch.key.batch_no} is not what was planned: its input was changed."
-            )
+            why = f"batch {batch.key.batch_no} is not what was planned: its input has changed since."
+            return Failed(batch.key, "CHANGED", why)
         return Read(batch, data)
+
+
+def split(deliveries: Sequence[Delivery], batches: Sequence[Batch | Failed]) -> list[Flight]:
+    """Flights of about FLIGHT_BYTES, in the batches' order; each suspect has one of its own, after all others.
+
+    Every delivery is in one flight: with its batch, or in the first one when its batch needs no work.
+    """
+    loads: list[list[Batch | Failed]] = [[]]
+    suspects: list[list[Batch | Failed]] = []
+    size = 0
+    for batch in batches:
+        if isinstance(batch, Failed):
+            loads[-1].append(batch)
+        elif batch.suspect:
+            suspects.append([batch])
+        else:
+            if size and size + batch.size > FLIGHT_BYTES:
+                loads.append([])
+                size = 0
+            loads[-1].append(batch)
+            size += batch.size
+    groups = [group for group in (*loads, *suspects) if group] or [[]]
+    place = {batch.key: index for index, group in enumerate(groups) for batch in group}
+    brought: list[list[Delivery]] = [[] for _ in groups]
+    for delivery in deliveries:
+        ticket = wire.ticket_of(delivery)
+        brought[place.get(ticket.key, 0) if ticket else 0].append(delivery)
+    return [Flight(brought[index], group, claimed=True) for index, group in enumerate(groups)]
 
 
 def _decode(item: Read) -> Item:
     batch = item.batch
-    contract = Contract.of(batch.spec.kind.contract)
-    decoded = decode(item.data, batch.spec.layout, contract, batch.first_row)
+    decoded = decode(item.data, batch.spec.layout, Contract.of(batch.spec.kind.contract), batch.first_row)
     records = decoded.records.height + decoded.faults["row_no"].n_unique()
     if records != batch.rows:
         raise AssertionError(f"decoded {records} records of {batch.rows}")
@@ -109,7 +156,7 @@ def _decode(item: Read) -> Item:
 
 def _check(item: Taken) -> Item:
     checked = check(item.decoded.records, Contract.of(item.batch.spec.kind.contract))
-    return Met(item.batch, checked.kept, item.decoded, pl.concat([item.decoded.faults, checked.faults]))
+    return Met(item.batch, checked.kept, item.decoded.raw, pl.concat([item.decoded.faults, checked.faults]))
 
 
 def _enrich(item: Met) -> Item:
@@ -123,37 +170,45 @@ def _enrich(item: Met) -> Item:
         spec.kind.target,
         rows,
         broken["row_no"].n_unique(),
-        rejects.to_block(broken, item.decoded.raw),
+        rejects.to_block(broken, item.raw),
         write(checked.kept) if rows else b"",
     )
 
 
-def _each(flight: Flight, state: type[S], step: Callable[[S], Item]) -> Flight:
-    """The step, for every item in its state. A bug in it (or in a job type) fails the batch's job, not the executor."""
-    return replace(flight, items=[_guarded(item, state, step) for item in flight.items])
+def _each(name: str, flight: Flight, state: type[S], step: Callable[[S], Item]) -> Flight:
+    """The step, for every item in its state."""
+    if flight.returned:
+        return flight
+    try:
+        with _timed(name):
+            return replace(flight, items=[_guarded(name, item, state, step) for item in flight.items])
+    except Unavailable as fault:
+        event("unavailable", fault.message, level=logging.WARNING, what="the inputs")
+        return replace(flight, items=[], returned=True)
 
 
-def _guarded(item: Item, state: type[S], step: Callable[[S], Item]) -> Item:
+def _guarded(name: str, item: Item, state: type[S], step: Callable[[S], Item]) -> Item:
+    """A bug in a step, or in a job type, fails the batch and so its job; the executor goes on."""
     if not isinstance(item, state):
         return item
     try:
         return step(item)
     except Unavailable:
         raise
-    except Exception as fault:
-        key = _key(item)
-        event("batch_failed", f"{step.__name__} failed.", level=logging.ERROR, error=fault, job=key.job_id, batch=key.batch_no)
-        return Failed(
-            key,
-            "INTERNAL",
-            f"batch {key.batch_no} cannot be loaded: {type(fault).__name__} in step {step.__name__.strip('_')}.",
+    # What Polars panics with is no Exception.
+    except (Exception, pl.exceptions.PanicException) as fault:
+        key = item.batch.key if isinstance(item, Read | Taken | Met) else item.key
+        event("batch_failed", f"The step {name} failed.", level=logging.ERROR, error=fault, job=key.job_id, batch=key.batch_no)
+        why = (
+            f"batch {key.batch_no} cannot be loaded: {type(fault).__name__} in the step {name}; the executor's log says where."
         )
+        return Failed(key, "ENRICH" if name == "enrich" else "INTERNAL", why)
 
 
-def _key(item: Item) -> BatchKey:
-    return item.batch.key if isinstance(item, Read | Taken | Met) else item.key
-
-
-def items_of(flight: Flight, kind: type[S]) -> Sequence[S]:
-    """The flight's items in that state."""
-    return [item for item in flight.items if isinstance(item, kind)]
+@contextmanager
+def _timed(name: str) -> Iterator[None]:
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        metrics.STEP_SECONDS.labels(name).inc(time.perf_counter() - began)

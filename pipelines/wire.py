@@ -2,37 +2,47 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobber.errors import JobberError
 from jobber.job import find
-from jobber.model import BatchKey, Layout, Plan
+from jobber.model import BatchKey, InputOptions, Layout, Plan
 from jobber.transport import Delivery
-from pipelines.work import Batch, Failed, Prepared, Source, Spec
+from pipelines.work import Batch, Failed, Planned, PlanTask, Prepared, Source, Spec, Unplannable
 from protos.jobber.jobs.v1 import jobs_pb2
 from protos.jobber.v1 import receipt_pb2
+
+#: `batch_no` in a ticket that asks for a plan.
+PLAN = -1
+_LARGEST = (1 << 31) - 1
 
 
 class Ticket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a message: a reference to a dispatch."""
 
-    job_id: str
-    batch_no: int
-    dispatch_no: int
+    job_id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+    batch_no: Annotated[int, msgspec.Meta(ge=PLAN, le=_LARGEST)]
+    dispatch_no: Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
+
+    @property
+    def key(self) -> BatchKey:
+        """The batch that it asks for."""
+        return BatchKey(self.job_id, self.batch_no)
 
 
 _tickets = msgspec.json.Decoder(Ticket)
 
 
-def ticket_of(delivery: Delivery) -> Ticket | None:
-    """The ticket, or None for garbage."""
+def ticket_of(delivery: Delivery, *, plan: bool = False) -> Ticket | None:
+    """The ticket, for a batch or for a plan; None for garbage."""
     try:
         ticket = _tickets.decode(delivery.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return ticket if len(ticket.job_id) == 36 and ticket.job_id.isascii() and ticket.dispatch_no > 0 else None
+    return ticket if (ticket.batch_no == PLAN) is plan else None
 
 
 def claim_of(tickets: Sequence[Ticket], executor: str) -> jobs_pb2.ClaimRequest:
@@ -50,20 +60,20 @@ def claim_of(tickets: Sequence[Ticket], executor: str) -> jobs_pb2.ClaimRequest:
 
 def batches_of(response: jobs_pb2.ClaimResponse) -> list[Batch | Failed]:
     """The batches that were handed out; those of a job that this executor does not understand have failed."""
-    specs: dict[str, Spec | JobberError] = {}
+    specs: dict[str, Spec | JobberError | msgspec.MsgspecError] = {}
     for job in response.jobs:
         try:
             specs[job.job_id] = _spec(job)
-        except JobberError as fault:
+        except (JobberError, msgspec.MsgspecError) as fault:
             specs[job.job_id] = fault
     found: list[Batch | Failed] = []
     for item in response.batches:
         key = BatchKey(item.key.job_id, item.key.batch_no)
         spec = specs[item.key.job_id]
-        if isinstance(spec, JobberError):
-            found.append(Failed(key, spec.code, spec.message))
-        else:
+        if isinstance(spec, Spec):
             found.append(Batch(key, item.attempt, spec, source_of(item.source), item.first_row, item.rows, item.sha256))
+        else:
+            found.append(Failed(key, *_reason(spec)))
     return found
 
 
@@ -71,6 +81,24 @@ def _spec(job: jobs_pb2.JobSpec) -> Spec:
     kind = find(job.name)
     lookups: Mapping[str, Mapping[str, str]] = msgspec.json.decode(job.lookups or b"{}", type=dict[str, dict[str, str]])
     return Spec(job.job_id, kind, kind.decode_args(job.args), msgspec.json.decode(job.layout, type=Layout), lookups)
+
+
+def _reason(fault: JobberError | msgspec.MsgspecError) -> tuple[str, str]:
+    if isinstance(fault, JobberError):
+        return fault.code, fault.message
+    return "INTERNAL", f"this executor does not understand the job: {fault}"
+
+
+def plan_task_of(response: jobs_pb2.ClaimPlanResponse) -> PlanTask | Unplannable | None:
+    """The job to plan; None when there is nothing to do; why not, when this executor does not understand it."""
+    if not response.HasField("task"):
+        return None
+    job = response.task.job
+    try:
+        options = msgspec.json.decode(job.layout, type=InputOptions)
+        return PlanTask(job.job_id, find(job.name), source_of(response.task.source), options)
+    except (JobberError, msgspec.MsgspecError) as fault:
+        return Unplannable(job.job_id, *_reason(fault))
 
 
 def source_of(source: jobs_pb2.Source) -> Source:
@@ -104,8 +132,15 @@ def failure_to(item: Failed) -> jobs_pb2.BatchFailure:
     return jobs_pb2.BatchFailure(key=key_to(item.key), code=item.code, message=item.message)
 
 
-def plan_to(plan: Plan) -> jobs_pb2.Plan:
-    """The plan as jobs stores it."""
+def record_of(item: Planned | Unplannable) -> jobs_pb2.RecordPlanRequest:
+    """Stores a plan, or why there is none."""
+    if isinstance(item, Unplannable):
+        failure = jobs_pb2.PlanFailure(code=item.code, message=item.message)
+        return jobs_pb2.RecordPlanRequest(job_id=item.job_id, failure=failure)
+    return jobs_pb2.RecordPlanRequest(job_id=item.job_id, plan=_plan_to(item.plan))
+
+
+def _plan_to(plan: Plan) -> jobs_pb2.Plan:
     return jobs_pb2.Plan(
         layout=msgspec.json.encode(plan.layout),
         batches=[

@@ -1,14 +1,17 @@
 """What travels through the load dataflow: groups of batches, with the deliveries that must be settled for them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from jobber.job import Args, JobType, Lookups
-from jobber.model import BatchKey, Layout
+from jobber.model import BatchKey, InputOptions, Layout, Plan
 from jobber.transport import Delivery
 from operators.frames import Decoded
+
+#: A batch that was begun so often without an end may have ended its executors: from then on it travels alone.
+SUSPECT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,23 @@ class Batch:
     """A batch that was claimed and has to be loaded."""
 
     key: BatchKey
-    #: This attempt's number, from 1. Above SUSPECT a batch is never decoded together with others.
+    #: This attempt's number, from 1.
     attempt: int
     spec: Spec
     source: Source
     first_row: int
     rows: int
     sha256: bytes
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it may be what ended the executors that had it: it is never decoded while others are in flight."""
+        return self.attempt > SUSPECT
+
+    @property
+    def size(self) -> int:
+        """Bytes of input."""
+        return self.source.length if self.source.inline is None else len(self.source.inline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +81,8 @@ class Met:
 
     batch: Batch
     kept: pl.DataFrame
-    decoded: Decoded
+    #: Raw text of records by row number.
+    raw: Callable[[Sequence[int]], list[str]]
     faults: pl.DataFrame
 
 
@@ -95,15 +109,68 @@ class Failed:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A batch of a job that was closed before: nothing was written, nothing is reported."""
+
+    key: BatchKey
+
+
 #: A batch on its way, in whichever state.
 Item = Batch | Read | Taken | Met | Prepared | Failed
 
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """Batches that travel together, and the deliveries that are settled when all of them are."""
+    """Batches that travel together, and the deliveries that are settled when all of them are.
+
+    A flight without batches needs no work: its deliveries are acknowledged. No delivery is in two flights.
+    """
 
     deliveries: Sequence[Delivery]
     items: Sequence[Item] = ()
-    #: Nothing could be claimed now: the deliveries come again later.
+    #: Its batches were handed out to this executor.
+    claimed: bool = False
+    #: Nothing can be done now: the deliveries come again later.
+    returned: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else may be in flight beside it."""
+        return any(isinstance(item, Batch) and item.suspect for item in self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanTask:
+    """A job whose input is to be cut into batches."""
+
+    job_id: str
+    kind: JobType
+    source: Source
+    options: InputOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Unplannable:
+    """Why an input cannot be loaded as a whole; its job fails with nothing written."""
+
+    job_id: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan that is to be recorded."""
+
+    job_id: str
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Planning:
+    """One delivery of the planning dataflow, on its way. Without an item there is nothing to plan."""
+
+    delivery: Delivery
+    item: PlanTask | Planned | Unplannable | None = None
     returned: bool = False

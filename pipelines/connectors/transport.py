@@ -1,8 +1,10 @@
-"""The dataflows' source: deliveries of the transport, as long as there is room in flight."""
+"""The dataflows' source: deliveries of the transport, as long as there is room in flight.
+
+Back-pressure is here and nowhere else: what was received is prepared at once, so nothing is received that has no room.
+"""
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -11,104 +13,89 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from jobber.errors import Unavailable
 from jobber.log import event
 from jobber.transport import Consumer
+from pipelines.room import Room
 from pipelines.work import Flight
 
 #: Seconds that a receive waits when nothing is in flight; a signal is seen between two.
 IDLE_WAIT = 0.2
 #: While something is in flight the dataflow must come back to it.
 BUSY_WAIT = 0.001
-#: Seconds between two tries while the transport is away.
-AWAY = 0.5
-
-
-class Room:
-    """How many groups are on their way to a commit, of those that may be at once."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._taken = 0
-        self._lock = threading.Lock()
-
-    @property
-    def idle(self) -> bool:
-        """Nothing is on its way."""
-        return self._taken == 0
-
-    @property
-    def full(self) -> bool:
-        """No further group may be taken."""
-        return self._taken >= self._most
-
-    def take(self) -> None:
-        """A group was taken from the transport."""
-        with self._lock:
-            self._taken += 1
-
-    def give(self) -> None:
-        """A group was settled."""
-        with self._lock:
-            self._taken -= 1
+#: Seconds between two tries while the transport, or what loads, is away. A signal is seen between two.
+AWAY = 0.2
 
 
 class TransportSource(DynamicSource[Flight]):
     """One consumer a worker; there is one worker a process (engine.md's finding: scale by processes)."""
 
-    def __init__(self, consumer: Consumer, room: Room, stopping: threading.Event) -> None:
-        self._consumer = consumer
-        self._room = room
-        self._stopping = stopping
-
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> "TransportPartition":
-        """The partition of the only worker."""
-        return TransportPartition(self._consumer, self._room, self._stopping)
-
-
-class TransportPartition(StatelessSourcePartition[Flight]):
-    """Receives when there is room; ends when the process stops."""
-
     def __init__(
-        self, consumer: Consumer, room: Room, stopping: threading.Event, clock: Callable[[], float] = time.monotonic
+        self, consumer: Consumer, room: Room, stopping: threading.Event, gate: Callable[[], bool] = lambda: True
     ) -> None:
         self._consumer = consumer
         self._room = room
         self._stopping = stopping
-        self._awake: datetime | None = None
-        self._away = False
+        self._gate = gate
+        #: Whether the transport answered when it was last asked; None before that.
+        self.answers: bool | None = None
 
-    def next_batch(self) -> list[Flight]:
-        """The deliveries that were received together, as one item. Ends with StopIteration."""
-        if self._stopping.is_set():
-            raise StopIteration
-        self._awake = None
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "TransportPartition":
+        """The partition of the only worker."""
+        return TransportPartition(self)
+
+    def next(self) -> tuple[list[Flight], float]:
+        """What begins now, and after how many seconds to ask again."""
+        if not self._gate():
+            return [], AWAY
+        if self._room.keeps:
+            kept = self._room.next_kept()
+            return ([kept], 0) if kept else ([], BUSY_WAIT)
         if self._room.full:
-            self._awake = _in(BUSY_WAIT)
-            return []
+            return [], BUSY_WAIT
         try:
             deliveries = self._consumer.receive(IDLE_WAIT if self._room.idle else BUSY_WAIT)
         except Unavailable as fault:
             self._note(fault)
-            self._awake = _in(AWAY)
-            return []
+            return [], AWAY
         self._note(None)
         if not deliveries:
-            return []
+            return [], 0
         self._room.take()
-        return [Flight(deliveries)]
+        return [Flight(deliveries)], 0
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the process is to end."""
+        return self._stopping.is_set()
+
+    def leave(self) -> None:
+        """Let others have what was claimed and did not begin."""
+        for flight in self._room.clear():
+            self._consumer.hand_back(flight.deliveries, 0)
+
+    def _note(self, fault: Unavailable | None) -> None:
+        """Say once that the transport is away, and once that it is back."""
+        if fault and self.answers is not False:
+            event("waiting", f"Waiting for the transport: {fault.message}", level=logging.WARNING, what="the transport")
+        elif not fault and self.answers is False:
+            event("found", "The transport answers.", what="the transport")
+        self.answers = fault is None
+
+
+class TransportPartition(StatelessSourcePartition[Flight]):
+    """Asks the source again and again; ends when the process stops."""
+
+    def __init__(self, source: TransportSource) -> None:
+        self._source = source
+        self._awake: datetime | None = None
+
+    def next_batch(self) -> list[Flight]:
+        """The deliveries that were received together, as one item. Ends with StopIteration."""
+        if self._source.stopping:
+            self._source.leave()
+            raise StopIteration
+        flights, pause = self._source.next()
+        self._awake = datetime.now(UTC) + timedelta(seconds=pause) if pause else None
+        return flights
 
     def next_awake(self) -> datetime | None:
         """When to ask again."""
         return self._awake
-
-    def _note(self, fault: Unavailable | None) -> None:
-        """Say once that the transport is away, and once that it is back."""
-        if (fault is not None) == self._away:
-            return
-        self._away = fault is not None
-        if fault:
-            event("unavailable", fault.message, level=logging.WARNING, what="transport")
-        else:
-            event("found", "The transport answers again.", what="transport")
-
-
-def _in(seconds: float) -> datetime:
-    return datetime.now(UTC) + timedelta(seconds=seconds)

@@ -1,0 +1,57 @@
+"""The jobs service, as the dataflows call it. Blocking; used from several threads."""
+
+import threading
+from collections.abc import Sequence
+
+import grpc
+
+from jobber.credentials import service_token
+from pipelines import wire
+from pipelines.retry import retry
+from pipelines.work import Batch, Failed, Planned, PlanTask, Unplannable
+from protos import client
+from protos.jobber.jobs.v1 import jobs_pb2
+from protos.jobber.jobs.v1.jobs_pb2_grpc import JobsServiceStub
+from protos.jobber.v1 import receipt_pb2
+
+#: Seconds for one call. A plan of a large file has tens of thousands of batches.
+DEADLINE, PLAN_DEADLINE = 15.0, 60.0
+
+
+class Jobs:
+    """JobsService."""
+
+    def __init__(self, addresses: str, jwt_secret: str, executor: str, stopping: threading.Event) -> None:
+        self._channel = grpc.insecure_channel(client.target(addresses), options=list(client.OPTIONS))
+        self._stub = JobsServiceStub(self._channel)
+        self._metadata = client.credential(service_token(jwt_secret))
+        self._executor = executor
+        self._stopping = stopping
+
+    def claim(self, tickets: Sequence[wire.Ticket]) -> list[Batch | Failed]:
+        """The batches that this executor has to load now. Raises Unavailable, Refused."""
+        request = wire.claim_of(tickets, self._executor)
+        return wire.batches_of(
+            retry(lambda: self._stub.Claim(request, timeout=DEADLINE, metadata=self._metadata), self._stopping)
+        )
+
+    def acknowledge(self, receipts: Sequence[receipt_pb2.Receipt], failures: Sequence[Failed]) -> None:
+        """Store receipts and failures; answers once they are durable. Raises Unavailable, Refused."""
+        request = jobs_pb2.AcknowledgeRequest(receipts=receipts, failures=[wire.failure_to(item) for item in failures])
+        retry(lambda: self._stub.Acknowledge(request, timeout=DEADLINE, metadata=self._metadata), self._stopping)
+
+    def claim_plan(self, ticket: wire.Ticket) -> PlanTask | Unplannable | None:
+        """The job to plan, or None when there is nothing to do. Raises Unavailable, Refused."""
+        request = jobs_pb2.ClaimPlanRequest(job_id=ticket.job_id, dispatch_no=ticket.dispatch_no, executor=self._executor)
+        return wire.plan_task_of(
+            retry(lambda: self._stub.ClaimPlan(request, timeout=DEADLINE, metadata=self._metadata), self._stopping)
+        )
+
+    def record_plan(self, item: Planned | Unplannable) -> None:
+        """Store the plan, or why there is none. Raises Unavailable, Refused."""
+        request = wire.record_of(item)
+        retry(lambda: self._stub.RecordPlan(request, timeout=PLAN_DEADLINE, metadata=self._metadata), self._stopping)
+
+    def close(self) -> None:
+        """End every call that is still on its way."""
+        self._channel.close()

@@ -1,0 +1,77 @@
+"""The products service, as the load dataflow calls it. Blocking; used from several threads."""
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import grpc
+
+from jobber.credentials import service_token
+from jobber.model import BatchKey
+from pipelines import wire
+from pipelines.retry import retry
+from pipelines.work import Closed, Failed, Prepared
+from protos import client
+from protos.jobber.products.v1 import products_pb2
+from protos.jobber.products.v1.products_pb2_grpc import ProductsServiceStub
+from protos.jobber.v1 import receipt_pb2
+
+#: Bytes of a chunk of an Arrow stream.
+CHUNK = 1 << 20
+#: Seconds for one call: it may wait for a COPY session behind others.
+DEADLINE = 60.0
+#: Seconds for asking whether it is there.
+PROBE_DEADLINE = 1.0
+
+#: What became of a batch.
+Outcome = receipt_pb2.Receipt | Closed | Failed
+
+
+class Products:
+    """ProductsService."""
+
+    def __init__(self, addresses: str, jwt_secret: str, stopping: threading.Event) -> None:
+        self._channel = grpc.insecure_channel(client.target(addresses), options=list(client.OPTIONS))
+        self._stub = ProductsServiceStub(self._channel)
+        self._metadata = client.credential(service_token(jwt_secret))
+        self._stopping = stopping
+
+    def load(self, batches: Sequence[Prepared]) -> list[Outcome]:
+        """Write the batches in one transaction; an outcome for each, in order. Raises Unavailable, Refused."""
+        answer = retry(lambda: self._stub.Load(_requests(batches), timeout=DEADLINE, metadata=self._metadata), self._stopping)
+        return [_outcome(item.key, outcome) for item, outcome in zip(batches, answer.outcomes, strict=True)]
+
+    def answers(self) -> bool:
+        """Whether it, and the database behind it, answer now."""
+        try:
+            self._stub.ListCategories(products_pb2.ListCategoriesRequest(), timeout=PROBE_DEADLINE, metadata=self._metadata)
+        except grpc.RpcError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """End every call that is still on its way."""
+        self._channel.close()
+
+
+def _requests(batches: Sequence[Prepared]) -> Iterator[products_pb2.LoadRequest]:
+    for batch in batches:
+        header = products_pb2.LoadHeader(
+            key=wire.key_to(batch.key), rows=batch.rows, rejected=batch.rejected, rejects=batch.rejects
+        )
+        yield products_pb2.LoadRequest(header=header)
+        if batch.rows:
+            view = memoryview(batch.frame)
+            for start in range(0, len(view), CHUNK):
+                yield products_pb2.LoadRequest(chunk=bytes(view[start : start + CHUNK]))
+
+
+def _outcome(key: BatchKey, outcome: products_pb2.LoadOutcome) -> Outcome:
+    """Raises AssertionError for an answer about another batch: taken for this one's it would lose records."""
+    which = outcome.WhichOneof("result")
+    if which is None or getattr(outcome, which).key != wire.key_to(key):
+        raise AssertionError(f"products answers for another batch than {key}")
+    if which == "receipt":
+        return outcome.receipt
+    if which == "closed":
+        return Closed(key)
+    return Failed(key, "REFUSED", outcome.refused.message)
