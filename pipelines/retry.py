@@ -41,12 +41,12 @@ class Refused(Terminal):
     """The service refuses the call, and would refuse it again."""
 
 
-def retry(call: Callable[[], T], stopping: threading.Event, patience: float = PATIENCE) -> T:
-    """What `call` answers, tried again for `patience` seconds.
+def retry(call: Callable[[], T], stopping: threading.Event) -> T:
+    """What `call` answers, tried again for PATIENCE seconds.
 
     Raises Unavailable when it never did, or when the process stops meanwhile; Refused when the call itself is wrong.
     """
-    deadline, delay = time.monotonic() + patience, FIRST_DELAY
+    deadline, delay = time.monotonic() + PATIENCE, FIRST_DELAY
     while True:
         try:
             return call()

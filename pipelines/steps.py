@@ -74,15 +74,16 @@ class Steps:
                 event("message_refused", "A message is no dispatch.", level=logging.WARNING, topic=delivery.topic, body=shown)
             else:
                 tickets.append(ticket)
-        if not tickets:
-            return []
+        return self._handed_out(list(dict.fromkeys(tickets)))
+
+    def _handed_out(self, tickets: Sequence[wire.Ticket]) -> Sequence[Batch | Failed]:
         try:
-            return self._jobs.claim(list(dict.fromkeys(tickets)))
+            return self._jobs.claim(tickets) if tickets else []
         except Refused as fault:
             # A forged message must not take along what was received with it.
-            if len(deliveries) > 1:
-                return [batch for delivery in deliveries for batch in self._claimed([delivery])]
-            event("message_refused", fault.message, level=logging.WARNING, topic=deliveries[0].topic, job=tickets[0].job_id)
+            if len(tickets) > 1:
+                return [batch for ticket in tickets for batch in self._handed_out([ticket])]
+            event("message_refused", fault.message, level=logging.WARNING, job=tickets[0].job_id)
             return []
 
     def read(self, flight: Flight) -> Flight:
