@@ -3,8 +3,6 @@
 import asyncio
 from pathlib import Path
 
-from jobber.blobs.store import Blobs
-from jobber.transport.connect import open_publisher
 from starlette.requests import HTTPConnection
 
 from api.database import open_pool
@@ -25,8 +23,10 @@ from api.jobs.submission import Desk
 from api.jobs.uploads import Uploads
 from api.jobs.work import Work
 from api.migrate import migrate
+from jobber.blobs.store import Blobs
 from jobber.job import discover
 from jobber.settings import JobsSettings, TransportSettings
+from jobber.transport.connect import open_publisher
 from protos.jobber.jobs.v1.jobs_pb2_grpc import add_JobsServiceServicer_to_server
 
 #: Connections to PostgreSQL; more than the work that is at once under way on two cores does not help.

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from jobber.blobs.store import Blobs
-from jobber.contract import Contract
-from operators.plan import plan
 
 from api.jobs.decide import Limits
 from api.jobs.model import Blob, Submission
 from api.jobs.store import Store
+from jobber.blobs.store import Blobs
+from jobber.contract import Contract
 from jobber.errors import InvalidData, NotFound, StructureFault
 from jobber.ids import uuid7
 from jobber.job import JobType, find
 from jobber.model import Format, InputOptions
 from jobber.settings import JobsSettings
+from operators.plan import plan
 
 #: Names of a job, a file or a key that are longer than this are no names.
 MAX_NAME = 255

@@ -5,11 +5,10 @@ from collections.abc import AsyncIterable, AsyncIterator
 from datetime import UTC, datetime
 from pathlib import PureWindowsPath
 
-from jobber.blobs.store import Blobs
-
 from api.jobs.model import Upload
 from api.jobs.store import Store
 from jobber import faults
+from jobber.blobs.store import Blobs
 from jobber.errors import UnsupportedMedia
 from jobber.log import event
 
