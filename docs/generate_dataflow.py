@@ -4,6 +4,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -13,17 +14,15 @@ from bytewax.visualize import to_mermaid  # noqa: E402
 
 from pipelines.load import load_flow  # noqa: E402
 from pipelines.plan import plan_flow  # noqa: E402
-from pipelines.steps import Steps  # noqa: E402
 
 TARGET = ROOT / "docs" / "dataflow.md"
 
 
 def render() -> str:
-    """The page. The flows are built as an executor builds them, with nothing at their ends."""
-    source, sink = cast(Any, TestingSource([])), cast(Any, TestingSink([]))
-    steps = Steps(cast(Any, None), cast(Any, None))
+    """The page. The flows are built as an executor builds them, with nothing behind their steps."""
+    source, sink, steps = cast(Any, TestingSource([])), cast(Any, TestingSink([])), Mock()
     parts = ["# The dataflows of the executor\n\nDrawn by `python dev.py generate` from `pipelines/`.\n"]
-    for flow, function in ((load_flow(source, steps, sink), load_flow), (plan_flow(source, sink), plan_flow)):
+    for flow, function in ((load_flow(source, steps, sink), load_flow), (plan_flow(source, steps, sink), plan_flow)):
         drawing = to_mermaid(flow).replace("flowchart TD", "flowchart LR")
         drawing = re.sub(r" -- \"[^\"]*\" --> ", " --> ", drawing)
         parts.append(f"\n## {flow.flow_id}\n\n{(function.__doc__ or '').splitlines()[0]}\n\n```mermaid\n{drawing}\n```\n")
