@@ -146,7 +146,11 @@ def test_what_waits_together_is_claimed_and_loaded_together(around: Peers) -> No
 
 def test_large_batches_travel_alone_and_several_at_once(around: Peers) -> None:
     together = threading.Barrier(3, timeout=20)
-    around.products.during = lambda keys: together.wait() and None
+
+    def during(_: object) -> None:
+        together.wait()
+
+    around.products.during = during
     keys = around.submit(csv_of(300), topic="LoadProducts.bulk", inline=False, options=InputOptions(batch_rows=100))
     assert len(keys) == 3
     with flowing(around):
