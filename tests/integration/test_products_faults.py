@@ -300,8 +300,10 @@ async def test_a_bug_is_internal_with_an_id_and_no_cause(products: Products) -> 
 
 async def test_small_groups_that_wait_together_are_committed_together(products: Products) -> None:
     with copies_held(products):
-        first = [asyncio.create_task(products.load(Sent.of(frame(10)))) for _ in range(2)]
-        await until_copying(products, 2)
+        first = []
+        for sessions in (1, 2):  # one after the other: at once they would share a session
+            first.append(asyncio.create_task(products.load(Sent.of(frame(10)))))
+            await until_copying(products, sessions)
         bad = Sent.of(frame(10, stock=[-1] * 10))
         rest = [asyncio.create_task(products.load(sent)) for sent in [*(Sent.of(frame(10)) for _ in range(40)), bad]]
         await asyncio.sleep(0.5)
