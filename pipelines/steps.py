@@ -198,7 +198,7 @@ def _guarded(name: str, item: Item, state: type[S], step: Callable[[S], Item]) -
         raise
     # What Polars panics with is no Exception.
     except (Exception, pl.exceptions.PanicException) as fault:
-        key = item.batch.key if isinstance(item, Read | Taken | Met) else item.key
+        key = item.key
         event("batch_failed", f"The step {name} failed.", level=logging.ERROR, error=fault, job=key.job_id, batch=key.batch_no)
         why = (
             f"batch {key.batch_no} cannot be loaded: {type(fault).__name__} in the step {name}; the executor's log says where."

@@ -23,7 +23,7 @@ _LARGEST = (1 << 31) - 1
 class Ticket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a message: a reference to a dispatch."""
 
-    job_id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+    job_id: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")]
     batch_no: Annotated[int, msgspec.Meta(ge=PLAN, le=_LARGEST)]
     dispatch_no: Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
 

@@ -66,6 +66,11 @@ class Read:
     batch: Batch
     data: bytes
 
+    @property
+    def key(self) -> BatchKey:
+        """The batch's."""
+        return self.batch.key
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -73,6 +78,11 @@ class Taken:
 
     batch: Batch
     decoded: Decoded
+
+    @property
+    def key(self) -> BatchKey:
+        """The batch's."""
+        return self.batch.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,11 @@ class Met:
     #: Raw text of records by row number.
     raw: Callable[[Sequence[int]], list[str]]
     faults: pl.DataFrame
+
+    @property
+    def key(self) -> BatchKey:
+        """The batch's."""
+        return self.batch.key
 
 
 @dataclass(frozen=True, slots=True)
