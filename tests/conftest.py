@@ -1,6 +1,8 @@
 """Fixtures that all tests share: one real PostgreSQL a session, and a fresh database a test, cloned from a template."""
 
 import itertools
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -9,6 +11,19 @@ import pytest
 from jobber.local.postgres import EmbeddedPostgres
 
 _numbers = itertools.count()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """A folder of this session's own, apart from pytest's shared one.
+
+    Every start of pytest makes the shared one private again; a PostgreSQL of another session that is just running, under root
+    as a user of its own, would lose its data.
+    """
+    if not config.option.basetemp:
+        folder = tempfile.mkdtemp(prefix="jobber-tests-")
+        config.option.basetemp = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.fixture(scope="session")
