@@ -25,4 +25,4 @@ def open_consumer(settings: TransportSettings, groups: Sequence[Group], name: st
         return PulsarConsumer(settings.url, settings.pulsar_namespace, groups, name)
     from jobber.transport.postgres import PostgresConsumer
 
-    return PostgresConsumer(settings.url, groups)
+    return PostgresConsumer(settings.url, groups, name)
