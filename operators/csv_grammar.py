@@ -11,11 +11,11 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-LF, CR = 10, 13
+TAB, LF, CR, SPACE = 9, 10, 13, 32
 
 Bytes = NDArray[np.uint8]
 Places = NDArray[np.int64]
-Marks = NDArray[np.bool_]
+Switches = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,44 @@ def fields(record: bytes, dialect: Dialect) -> list[bytes]:
             return found
 
 
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Places of the bytes on which a CSV's structure hangs, found in one pass."""
+
+    quotes: Places
+    #: Bytes below 32: line ends, tabs, and what may not stand in a record.
+    controls: Places
+    kinds: Bytes
+    #: Of each of those, whether an odd number of quotes stands before it.
+    inside: Switches
+
+    @property
+    def line_ends(self) -> Places:
+        """Newlines that end records, when the quotes are strict."""
+        return self.controls[(self.kinds == LF) & ~self.inside]
+
+    def before(self, size: int) -> "Marks":
+        """Those of the first `size` bytes."""
+        last = np.searchsorted(self.controls, size)
+        return Marks(
+            self.quotes[: np.searchsorted(self.quotes, size)], self.controls[:last], self.kinds[:last], self.inside[:last]
+        )
+
+
+def marks(data: Bytes, dialect: Dialect, *, quoted: bool = True) -> Marks:
+    """The marks of `data`; `quoted` says whether it holds a quote at all."""
+    if not quoted:
+        controls = np.flatnonzero(data < SPACE)
+        return Marks(np.empty(0, np.int64), controls, data[controls], np.zeros(controls.size, np.bool_))
+    # One pass for both is half the price of two with a search of one in the other (0.10 against 0.19 s for 145 MB).
+    places = np.flatnonzero((data < SPACE) | (data == dialect.quote[0]))
+    kinds = data[places]
+    quote = kinds == dialect.quote[0]
+    inside = np.logical_xor.accumulate(quote) if quote.size else quote
+    other = ~quote
+    return Marks(places[quote], places[other], kinds[other], inside[other])
+
+
 def strict(data: Bytes, quotes: Places, dialect: Dialect) -> bool:
     """Whether every quote of `data` is where RFC 4180 has it; `data` begins at a record's start and ends at a record's end.
 
@@ -94,16 +132,30 @@ def strict(data: Bytes, quotes: Places, dialect: Dialect) -> bool:
     return bool(fine.all())
 
 
-def line_ends(data: Bytes, quotes: Places) -> Places:
-    """Places of the newlines that end records: those outside quotes, when the quotes are strict."""
-    ends = np.flatnonzero(data == LF)
-    if quotes.size:
-        ends = ends[(np.searchsorted(quotes, ends) & 1) == 0]
-    return ends
+def lone_returns(data: Bytes, found: Marks) -> Places:
+    """Carriage returns outside of quotes that no newline follows."""
+    returns = found.controls[(found.kinds == CR) & ~found.inside]
+    return returns[data[np.minimum(returns + 1, data.size - 1)] != LF]
+
+
+def has_lone_return(record: bytes, dialect: Dialect) -> bool:
+    """The same of one record without its line end, by the grammar."""
+    if b"\r" not in record:
+        return False
+    return b"\r" in _quoted(dialect).sub(b"", record).replace(b"\r\n", b"")
+
+
+@cache
+def _quoted(dialect: Dialect) -> re.Pattern[bytes]:
+    """Matches what a quoted field holds, where it begins at a field's start."""
+    d, q = re.escape(dialect.delimiter), re.escape(dialect.quote)
+    return re.compile(rb"(?:(?<=%(d)s)|\A)%(q)s(?:[^%(q)s]++|%(q)s%(q)s)*+%(q)s" % {b"q": q, b"d": d}, re.DOTALL)
 
 
 def spans(ends: Places, data: Bytes, size: int) -> tuple[Places, Places]:
     """Starts and ends (without line ends) of the records before `size`; blank lines are none."""
+    if not size:
+        return ends[:0], ends[:0]
     stops = ends
     if not ends.size or ends[-1] < size - 1:  # the last record has no line end
         stops = np.append(ends, size)
@@ -113,3 +165,15 @@ def spans(ends: Places, data: Bytes, size: int) -> tuple[Places, Places]:
     bare = stops - ((stops > starts) & (data[np.maximum(stops - 1, 0)] == CR))
     kept = bare > starts
     return starts[kept], bare[kept]
+
+
+def spans_by_grammar(data: bytes, dialect: Dialect) -> tuple[Places, Places]:
+    """The same, record by record: exact whatever stands where."""
+    ends: list[int] = []
+    pattern, place = record_pattern(dialect), 0
+    while place < len(data):
+        match = pattern.match(data, place)
+        end = match.end() if match else len(data)
+        ends.append(end)
+        place = end + 1
+    return spans(np.array(ends, np.int64), np.frombuffer(data, np.uint8), len(data))

@@ -14,47 +14,52 @@ from jobber.model import Layout
 from operators.csv_grammar import (
     CR,
     LF,
+    TAB,
     Bytes,
     Dialect,
     Marks,
     Places,
+    Switches,
     fields,
-    line_ends,
+    lone_returns,
+    marks,
     record_pattern,
     spans,
+    spans_by_grammar,
     strict,
     strict_pattern,
 )
-from operators.frames import Decoded, faults_of, not_text, shown
+from operators.frames import Decoded, faults_of, is_utf8, not_text, shown
 from operators.plan.buffer import OWN_BATCH
 
 #: A longer field is a file of another kind in the wrong place.
 MAX_FIELD = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 #: Control characters (Unicode category Cc) but tab and line ends; C1 ones have two bytes.
-_CONTROL = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]|\r(?!\n)")
-_CONTROL_QUOTED = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]")
+_CONTROL = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]")
 
 
 def decode_csv(data: bytes, layout: Layout, contract: Contract, first_row: int) -> Decoded:
     """The records of a batch, as one String column for each column of the contract."""
     dialect = Dialect(layout.delimiter.encode(), layout.quote.encode())
     array = np.frombuffer(data, np.uint8)
-    quotes = np.flatnonzero(array == dialect.quote[0])
-    well_quoted = strict(array, quotes, dialect)
+    if len(data) > OWN_BATCH and _huge(data, dialect):
+        record = data.rstrip(b"\r\n")
+        none = _named(_empty(layout), layout, contract, np.empty(0, np.int64))
+        return Decoded(none, faults_of([(first_row, None, *_size(len(record)))]), lambda rows: [shown(record) for _ in rows])
+    found = marks(array, dialect, quoted=dialect.quote in data)
+    well_quoted = strict(array, found.quotes, dialect)
+    starts, stops = spans(found.line_ends, array, array.size) if well_quoted else spans_by_grammar(data, dialect)
+    quoted = found.quotes.size > 0
 
     def raw(rows: Sequence[int]) -> list[str]:
-        starts, stops = _spans(data, array, quotes, well_quoted, dialect)
         return [shown(data[starts[row - first_row] : stops[row - first_row]]) for row in rows]
 
-    frame = None
-    if well_quoted:
-        expected = _expected(data, array, quotes)
-        frame = _parse(data, layout, dialect, expected, quoted=quotes.size > 0)
-        if frame is not None and _clean(data, array) and _whole(frame, data, array, quotes, dialect):
-            return Decoded(_named(frame, layout, contract, first_row, None), faults_of([]), raw)
-    starts, stops = _spans(data, array, quotes, well_quoted, dialect)
-    suspects = _suspects(data, array, quotes, well_quoted, starts, stops, len(layout.columns), dialect)
+    frame = _parse(data, layout, dialect, starts.size, quoted=quoted) if well_quoted else None
+    if frame is not None and _whole(frame, data, array, found, starts, stops, dialect):
+        rows = np.arange(first_row, first_row + frame.height)
+        return Decoded(_named(frame, layout, contract, rows), faults_of([]), raw)
+    suspects = _suspects(data, array, found, well_quoted, starts, stops, len(layout.columns), dialect)
     faults = []
     bad = np.zeros(starts.size, np.bool_)
     for index in suspects.tolist():
@@ -66,34 +71,58 @@ def decode_csv(data: bytes, layout: Layout, contract: Contract, first_row: int) 
     if frame is not None:  # a row a record: those that are broken are left out
         frame = frame.filter(pl.Series(~bad))
     elif good.size:
-        kept = _without(data, starts, stops, bad)
-        frame = _parse(kept, layout, dialect, good.size, quoted=quotes.size > 0)
-        if frame is None:  # blank lines are left over, or Polars and the grammar do not agree: the grammar counts
+        frame = _parse(_without(data, array, starts, stops, bad), layout, dialect, good.size, quoted=quoted)
+        if frame is None:  # Polars and the grammar do not agree: the grammar counts
             frame = _by_grammar([data[starts[index] : stops[index]] for index in good.tolist()], layout, dialect)
     else:
         frame = _empty(layout)
-    return Decoded(_named(frame, layout, contract, first_row, good), faults_of(faults), raw)
+    return Decoded(_named(frame, layout, contract, good + first_row), faults_of(faults), raw)
 
 
-def _whole(frame: pl.DataFrame, data: bytes, array: Bytes, quotes: Places, dialect: Dialect) -> bool:
-    """Whether every record has exactly the header's number of fields, and none too long a one.
+def _huge(data: bytes, dialect: Dialect) -> bool:
+    """Whether the batch is the one record that planning gave a batch of its own for its size."""
+    match = record_pattern(dialect).match(data)
+    return match is None or match.end() > OWN_BATCH
 
-    No record has more fields (Polars refuses those), so that none has fewer when the sum of delimiters is right.
+
+def _whole(
+    frame: pl.DataFrame, data: bytes, array: Bytes, found: Marks, starts: Places, stops: Places, dialect: Dialect
+) -> bool:
+    """Whether all records are as they should be: text, with exactly the header's number of fields, none of them too long.
+
+    May say no too often, never yes.
     """
-    delimiters = data.count(dialect.delimiter)
-    if quotes.size:
-        places = np.searchsorted(np.flatnonzero(array == dialect.delimiter[0]), quotes)
-        delimiters -= int((places[1::2] - places[0::2]).sum())
-    if delimiters != frame.height * (frame.width - 1):
+    kinds = found.kinds
+    plain = kinds == LF
+    if not plain.all() and (not (plain | (kinds == TAB) | (kinds == CR)).all() or lone_returns(array, found).size):
         return False
-    longest = frame.select(pl.max_horizontal(pl.all().str.len_bytes().max())).item()
-    return longest is None or longest <= MAX_FIELD
+    if b"\x7f" in data or not _text(data):
+        return False
+    if starts.size and int((stops - starts).max()) > MAX_FIELD:
+        return False
+    # Polars refuses a record with more fields, and fills one that has fewer with nulls: the last field tells.
+    if frame.width == 1 or not frame.to_series(frame.width - 1).null_count():
+        return True
+    return int(_delimiters(array, found, dialect).size) == frame.height * (frame.width - 1)
+
+
+def _text(data: bytes) -> bool:
+    """Whether it is UTF-8 without control characters of two bytes."""
+    return data.isascii() or (is_utf8(data) and (b"\xc2" not in data or re.search(rb"\xc2[\x80-\x9f]", data) is None))
+
+
+def _delimiters(array: Bytes, found: Marks, dialect: Dialect) -> Places:
+    """Delimiters outside of quotes, when the quotes are strict."""
+    delimiters = np.flatnonzero(array == dialect.delimiter[0])
+    if found.quotes.size:
+        delimiters = delimiters[(np.searchsorted(found.quotes, delimiters) & 1) == 0]
+    return delimiters
 
 
 def _suspects(
     data: bytes,
     array: Bytes,
-    quotes: Places,
+    found: Marks,
     well_quoted: bool,
     starts: Places,
     stops: Places,
@@ -101,53 +130,34 @@ def _suspects(
     dialect: Dialect,
 ) -> Places:
     """Records that may be broken; all others are whole. Found in whole arrays: one bad record costs the others nothing."""
-    delimiters = np.flatnonzero(array == dialect.delimiter[0])
-    if well_quoted and quotes.size:
-        delimiters = delimiters[(np.searchsorted(quotes, delimiters) & 1) == 0]
+    delimiters = _delimiters(array, found, dialect) if well_quoted else np.flatnonzero(array == dialect.delimiter[0])
     counts = np.searchsorted(delimiters, stops) - np.searchsorted(delimiters, starts)
     marked = (counts != columns - 1) | (stops - starts > MAX_FIELD)
-    control = ((array < 32) & (array != LF) & (array != 9)) | (array == 127)
-    places = np.flatnonzero(control)
-    places = places[(array[places] != CR) | (array[np.minimum(places + 1, array.size - 1)] != LF)]
-    places = np.concatenate((places, np.array(not_text(data), np.int64)))
+    kinds = found.kinds
+    places = [
+        found.controls[(kinds != LF) & (kinds != TAB) & (kinds != CR)],
+        lone_returns(array, found),
+        np.flatnonzero(array == 127) if b"\x7f" in data else np.empty(0, np.int64),
+        np.array(not_text(data), np.int64),
+    ]
     if not well_quoted:
-        places = np.concatenate((places, quotes))
-    marked[np.maximum(np.searchsorted(starts, places, "right") - 1, 0)] = True
+        places.append(found.quotes)
+    marked[np.maximum(np.searchsorted(starts, np.concatenate(places), "right") - 1, 0)] = True
     return np.flatnonzero(marked)
 
 
-def _without(data: bytes, starts: Places, stops: Places, bad: Marks) -> bytes:
-    """The bytes without the bad records; blank lines stay where they are unless they would be taken for records."""
-    if b"\n\n" in data or b"\n\r\n" in data or data[:1] in (b"\n", b"\r"):
-        return b"".join(
-            data[start:stop] + b"\n" for start, stop in zip(starts[~bad].tolist(), stops[~bad].tolist(), strict=True)
-        )
-    parts, place = [], 0
-    for index in np.flatnonzero(bad).tolist():
-        parts.append(data[place : starts[index]])
-        place = int(starts[index + 1]) if index + 1 < starts.size else len(data)
-    return b"".join([*parts, data[place:]])
-
-
-def _clean(data: bytes, array: Bytes) -> bool:
-    """Whether there is no byte that may not stand in a record; may say no too often, never yes."""
-    controls = int(np.count_nonzero(array < 32))
-    if controls != data.count(b"\n") + data.count(b"\r") + data.count(b"\t") or b"\x7f" in data:
-        return False
-    if data.isascii():
-        return True
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return b"\xc2" not in data or _CONTROL_QUOTED.search(data) is None
-
-
-def _expected(data: bytes, array: Bytes, quotes: Places) -> int:
-    """How many records there are, blank lines left out."""
-    if not quotes.size and b"\n\n" not in data and b"\n\r\n" not in data and data[:1] not in (b"\n", b"\r"):
-        return data.count(b"\n") + (not data.endswith(b"\n"))
-    return int(spans(line_ends(array, quotes), array, array.size)[0].size)
+def _without(data: bytes, array: Bytes, starts: Places, stops: Places, bad: Switches) -> bytes:
+    """The bytes without the bad records and without blank lines, which Polars would take for records."""
+    good, follows = ~bad, np.append(starts[1:], len(data))
+    ends = follows - stops
+    ends -= (ends == 2) & (array[np.minimum(stops, len(data) - 1)] == CR)
+    if starts[0] or (ends > 1).any():
+        pairs = zip(starts[good].tolist(), stops[good].tolist(), strict=True)
+        return b"".join(data[start:stop] + b"\n" for start, stop in pairs)
+    # No blank lines: runs of good records are taken as they are.
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], good, [False])).astype(np.int8)))
+    runs = zip(starts[edges[0::2]].tolist(), follows[edges[1::2] - 1].tolist(), strict=True)
+    return b"".join(data[start:stop] for start, stop in runs)
 
 
 def _parse(data: bytes, layout: Layout, dialect: Dialect, expected: int, *, quoted: bool) -> pl.DataFrame | None:
@@ -155,6 +165,8 @@ def _parse(data: bytes, layout: Layout, dialect: Dialect, expected: int, *, quot
     names = [str(index) for index in range(len(layout.columns))]
     if data.startswith(_BOM):
         data = _BOM + data  # Polars takes one off; it belongs to the first field here
+    if not data.endswith(b"\n"):
+        data += b"\n"  # Polars overlooks a delimiter that is the last byte
     try:
         frame = pl.read_csv(
             data,
@@ -164,45 +176,25 @@ def _parse(data: bytes, layout: Layout, dialect: Dialect, expected: int, *, quot
             quote_char=dialect.quote.decode() if quoted else None,
             infer_schema=False,
         )
-    except pl.exceptions.PolarsError:  # a record has more fields, or the first has fewer
+    except pl.exceptions.PolarsError:  # a record has more fields, the first has fewer, or something is not UTF-8
         return None
-    if frame.height != expected:  # Polars makes records of blank lines
-        return None
-    return _without_empty(frame) if quoted else frame
-
-
-def _without_empty(frame: pl.DataFrame) -> pl.DataFrame:
-    """An empty field is null, quoted or not; Polars has "" for a quoted one."""
-    return frame.with_columns(pl.when(pl.all() != "").then(pl.all()))
-
-
-def _spans(data: bytes, array: Bytes, quotes: Places, well_quoted: bool, dialect: Dialect) -> tuple[Places, Places]:
-    """Where records begin and end, blank lines left out: as planning counted them."""
-    if well_quoted:
-        return spans(line_ends(array, quotes), array, array.size)
-    ends: list[int] = []
-    pattern, place = record_pattern(dialect), 0
-    while place < len(data):
-        match = pattern.match(data, place)
-        end = match.end() if match else len(data)
-        ends.append(end)
-        place = end + 1
-    return spans(np.array(ends, np.int64), array, array.size)
+    # Polars makes records of blank lines.
+    return frame if frame.height == expected else None
 
 
 def _fault(record: bytes, columns: int, dialect: Dialect) -> tuple[str, str] | None:
     """What is wrong with one record, as code and message; None when it can be taken apart."""
     if len(record) > OWN_BATCH:
-        return "SIZE", f"the record has {len(record):,} bytes; at most {OWN_BATCH:,} are read"
+        return _size(len(record))
     if b"\0" in record:
         return "NUL", "the record holds a NUL character"
-    quoted = dialect.quote in record
-    if (_CONTROL_QUOTED if quoted else _CONTROL).search(record):
+    if _CONTROL.search(record):
         return "CONTROL", "the record holds a control character"
     try:
         record.decode()
     except UnicodeDecodeError as fault:
         return "ENCODING", f"byte {fault.start + 1} of the record (0x{record[fault.start]:02X}) is not UTF-8"
+    quoted = dialect.quote in record
     if quoted and strict_pattern(dialect).match(record) is None:
         return "QUOTE", "a quote must open a field at its start, close it at its end, and be doubled within"
     count = len(fields(record, dialect)) if quoted else record.count(dialect.delimiter) + 1
@@ -215,8 +207,12 @@ def _fault(record: bytes, columns: int, dialect: Dialect) -> tuple[str, str] | N
     return None
 
 
+def _size(size: int) -> tuple[str, str]:
+    return "SIZE", f"the record has {size:,} bytes; at most {OWN_BATCH:,} are read"
+
+
 def _by_grammar(records: Sequence[bytes], layout: Layout, dialect: Dialect) -> pl.DataFrame:
-    rows = [[field.decode() or None for field in fields(record, dialect)] for record in records]
+    rows = [[field.decode() for field in fields(record, dialect)] for record in records]
     return pl.DataFrame(rows, schema=dict.fromkeys(map(str, range(len(layout.columns))), pl.String), orient="row")
 
 
@@ -224,18 +220,18 @@ def _empty(layout: Layout) -> pl.DataFrame:
     return pl.DataFrame(schema=dict.fromkeys(map(str, range(len(layout.columns))), pl.String))
 
 
-def _named(frame: pl.DataFrame, layout: Layout, contract: Contract, first_row: int, indexes: Places | None) -> pl.DataFrame:
-    """The contract's columns, as the layout matches them, and row numbers."""
-    if indexes is None:
-        rows = pl.int_range(first_row, first_row + frame.height, dtype=pl.Int64, eager=True)
-    else:
-        rows = pl.Series(indexes + first_row, dtype=pl.Int64)
+def _named(frame: pl.DataFrame, layout: Layout, contract: Contract, rows: Places) -> pl.DataFrame:
+    """The contract's columns, as the layout matches them, and row numbers. An empty field is null, quoted or not."""
     places = {name: str(index) for index, name in enumerate(layout.columns)}
+    columns = {
+        column.name: pl.col(places[layout.fields[column.name]]) for column in contract.columns if column.name in layout.fields
+    }
     return frame.select(
         *(
-            pl.col(places[layout.fields[column.name]]).alias(column.name)
-            if column.name in layout.fields
+            # Polars has null for an empty field, and "" for a quoted one.
+            pl.when(columns[column.name] != "").then(columns[column.name]).alias(column.name)
+            if column.name in columns
             else pl.lit(None, pl.String).alias(column.name)
             for column in contract.columns
         )
-    ).with_columns(rows.alias("row_no"))
+    ).with_columns(pl.Series("row_no", rows, dtype=pl.Int64))

@@ -28,6 +28,11 @@ class Cut:
     stop: int | None = None
 
 
+def further(target: int, size: int) -> int:
+    """How many bytes to look at when no record ends in the first `target` of the `size` that are here."""
+    return min(max(target, size) * 2, MAX_RECORD + 1)
+
+
 def too_long(row: int) -> StructureFault:
     """A record without an end in sight."""
     return StructureFault("LINE_TOO_LONG", f"Record {row} has no end within {MAX_RECORD >> 20} MiB.")
@@ -68,6 +73,10 @@ class Buffer:
     def head(self, size: int) -> Bytes:
         """The first `size` bytes, or what there is, without copying."""
         return np.frombuffer(self._data, np.uint8, min(size, len(self)), self._place) if len(self) else np.empty(0, np.uint8)
+
+    def holds(self, byte: bytes, size: int) -> bool:
+        """Whether `byte` is among the first `size` bytes."""
+        return self._data.find(byte, self._place, self._place + size) >= 0
 
     def bytes(self) -> bytes:
         """Everything that is here."""

@@ -1,6 +1,6 @@
 """Plan a CSV: where its records end, in one pass over windows of bytes, with no more than a few windows in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from difflib import get_close_matches
 
 import numpy as np
@@ -8,8 +8,21 @@ import numpy as np
 from jobber.contract import Contract
 from jobber.errors import StructureFault
 from jobber.model import Format, InputOptions, Layout
-from operators.csv_grammar import CR, Bytes, Dialect, Places, fields, line_ends, record_pattern, spans, strict
-from operators.plan.buffer import MAX_RECORD, OWN_BATCH, Buffer, Cut, too_long
+from operators.csv_grammar import (
+    Bytes,
+    Dialect,
+    Places,
+    fields,
+    has_lone_return,
+    lone_returns,
+    marks,
+    record_pattern,
+    spans,
+    strict,
+)
+from operators.frames import CONTROL
+from operators.plan.buffer import MAX_RECORD, OWN_BATCH, Buffer, Cut, further, too_long
+from operators.plan.ndjson import check_mapping
 
 #: A header longer than this is none.
 MAX_HEADER, MAX_COLUMNS = 1 << 20, 10_000
@@ -19,7 +32,7 @@ DELIMITERS = {";": "a semicolon", "\t": "a tab", "|": "a bar", ",": "a comma"}
 
 def plan_csv(buffer: Buffer, contract: Contract, options: InputOptions) -> Iterator[Layout | Cut]:
     """The layout, told by the header, then the batches. Raises StructureFault."""
-    dialect = Dialect(options.delimiter.encode(), options.quote.encode())
+    dialect = dialect_of(options)
     yield read_header(buffer, dialect, contract, options)
     target = options.batch_bytes
     while buffer.fill(target + 1):
@@ -29,28 +42,36 @@ def plan_csv(buffer: Buffer, contract: Contract, options: InputOptions) -> Itera
                 raise StructureFault("QUOTE", f"A quote opened in record {buffer.row} is never closed.")
             if len(buffer) > MAX_RECORD:
                 raise too_long(buffer.row)
-            target = max(target, len(buffer)) * 2
+            target = further(target, len(buffer))
             continue
-        target = options.batch_bytes
+        # Short records: what is beyond the most rows of a batch would be looked at again and again.
+        target = min(options.batch_bytes, cut.size * 2) if cut.rows == options.batch_rows else options.batch_bytes
         yield cut
+
+
+def dialect_of(options: InputOptions) -> Dialect:
+    """The dialect that the options name. Raises StructureFault (DIALECT)."""
+    delimiter, quote = options.delimiter, options.quote
+    if len(delimiter) != 1 or not (" " <= delimiter <= "~" or delimiter == "\t"):
+        raise StructureFault("DIALECT", f"The delimiter must be one printable ASCII character or a tab; got {delimiter[:20]!r}.")
+    if len(quote) != 1 or not "!" <= quote <= "~" or quote == delimiter:
+        raise StructureFault(
+            "DIALECT", f"The quote must be one printable ASCII character that is not the delimiter; got {quote[:20]!r}."
+        )
+    return Dialect(delimiter.encode(), quote.encode())
 
 
 def _cut(buffer: Buffer, dialect: Dialect, target: int, most: int) -> Cut | None:
     """The next batch: whole records of about `target` bytes; None when more bytes are needed to see a record's end."""
     data = buffer.head(target)
-    everything = buffer.whole and data.size == len(buffer)
-    quotes = np.flatnonzero(data == dialect.quote[0])
-    ends = line_ends(data, quotes)
-    size = data.size if everything and not quotes.size % 2 else int(ends[-1]) + 1 if ends.size else 0
-    inside = quotes[: np.searchsorted(quotes, size)]
-    if size and strict(data[:size], inside, dialect):
-        ends = ends[: np.searchsorted(ends, size)]
-        _no_lone_cr(data[:size], inside, buffer)
-    else:
-        exact = _exact_ends(buffer, dialect, target, most)
-        if exact is None:
+    # What lies between the marks of a huge record would fill the memory.
+    found = _strict_ends(buffer, data, dialect) if data.size <= OWN_BATCH else None
+    if found is None:
+        found = _exact_ends(buffer, dialect, target, most)
+        if found is None:
             return None
-        data, ends, size = exact
+        data = buffer.head(len(buffer))
+    ends, size = found
     starts, stops = spans(ends, data[:size], size)
     if starts.size > most:
         starts, stops = starts[:most], stops[:most]
@@ -65,33 +86,39 @@ def _cut(buffer: Buffer, dialect: Dialect, target: int, most: int) -> Cut | None
     return Cut(size, int(starts.size))
 
 
-def _exact_ends(buffer: Buffer, dialect: Dialect, target: int, most: int) -> tuple[Bytes, Places, int] | None:
-    """Record ends by the grammar, one after the other: where quotes are not strict."""
+def _strict_ends(buffer: Buffer, data: Bytes, dialect: Dialect) -> tuple[Places, int] | None:
+    """Record ends within `data`, and how many bytes their records take; None when quotes are not strict, or no record ends."""
+    found = marks(data, dialect, quoted=buffer.holds(dialect.quote, data.size))
+    ends = found.line_ends
+    everything = buffer.whole and data.size == len(buffer) and not found.quotes.size % 2
+    size = data.size if everything else int(ends[-1]) + 1 if ends.size else 0
+    found = found.before(size)
+    if not size or not strict(data[:size], found.quotes, dialect):
+        return None
+    lone = lone_returns(data[:size], found)
+    if lone.size:
+        raise _lone_cr(buffer.row + int(np.searchsorted(ends, lone[0])))
+    return found.line_ends, size
+
+
+def _exact_ends(buffer: Buffer, dialect: Dialect, target: int, most: int) -> tuple[Places, int] | None:
+    """The same by the grammar, record by record: where quotes are not strict."""
     ends: list[int] = []
     pattern, place = record_pattern(dialect), 0
-    view, size = buffer.bytes(), len(buffer)
+    data, size = buffer.bytes(), len(buffer)
     while place < min(target, size) and len(ends) < most:
-        match = pattern.match(view, place)
-        if match is None or (match.end() == size and not buffer.whole):
+        match = pattern.match(data, place)
+        last = match is not None and match.end() == size
+        if match is None or (last and not buffer.whole) or (ends and match.end() >= target):
             break
-        if b"\r" in match.group().removesuffix(b"\r").replace(b"\r\n", b"") and dialect.quote not in match.group():
+        record = match.group()
+        if has_lone_return(record if last else record.removesuffix(b"\r"), dialect):
             raise _lone_cr(buffer.row + len(ends))
         ends.append(match.end())
         place = match.end() + 1
     if not ends:
         return None
-    return np.frombuffer(view, np.uint8), np.array(ends, np.int64), min(ends[-1] + 1, size)
-
-
-def _no_lone_cr(data: Bytes, quotes: Places, buffer: Buffer) -> None:
-    returns = np.flatnonzero(data == CR)
-    if not returns.size:
-        return
-    lone = returns[data[np.minimum(returns + 1, data.size - 1)] != 10]
-    if quotes.size:
-        lone = lone[(np.searchsorted(quotes, lone) & 1) == 0]
-    if lone.size:
-        raise _lone_cr(buffer.row + int(np.count_nonzero(data[: int(lone[0])] == 10)))
+    return np.array(ends, np.int64), min(ends[-1] + 1, size)
 
 
 def _lone_cr(row: int) -> StructureFault:
@@ -120,21 +147,28 @@ def read_header(buffer: Buffer, dialect: Dialect, contract: Contract, options: I
         if buffer.whole:
             raise StructureFault("QUOTE", "A quote opened in the header is never closed.")
         if wanted > MAX_HEADER:
+            if b"\r" in text and b"\n" not in text:
+                raise _lone_cr(0)
             raise StructureFault("HEADER", f"The first line has no end within {MAX_HEADER >> 20} MiB; it is no header.")
         wanted *= 4
     line = match.group()
+    if match.end() < len(text):
+        line = line.removesuffix(b"\r")
+    if has_lone_return(line, dialect):
+        raise _lone_cr(0)
     if len(line) > MAX_HEADER:
         raise StructureFault("HEADER", f"The header is longer than {MAX_HEADER >> 20} MiB.")
-    if b"\r" in line.removesuffix(b"\r"):
-        raise _lone_cr(0)
     try:
-        names = tuple(field.decode().strip() for field in fields(line.removesuffix(b"\r"), dialect))
+        names = tuple(field.decode().strip() for field in fields(line, dialect))
     except UnicodeDecodeError as fault:
         raise StructureFault(
-            "ENCODING", f"The header is not UTF-8 ({fault.reason}); name the encoding by the `encoding` option."
+            "ENCODING", f"The header is not UTF-8 ({fault.reason}); save the file as UTF-8."
         ) from fault
     if len(names) > MAX_COLUMNS:
         raise StructureFault("HEADER", f"The header has {len(names):,} columns; at most {MAX_COLUMNS:,} are read.")
+    strange = next((name for name in names if CONTROL.search(name)), None)
+    if strange is not None:
+        raise StructureFault("HEADER", f"The header's column {strange[:60]!r} holds a control character.")
     buffer.drop(min(match.end() + 1, len(text)))
     return Layout(
         format=Format.CSV,
@@ -147,37 +181,46 @@ def read_header(buffer: Buffer, dialect: Dialect, contract: Contract, options: I
 
 def match_columns(names: tuple[str, ...], contract: Contract, options: InputOptions) -> dict[str, str]:
     """Contract column -> input column, by `mapping`, else by name in any case. Raises StructureFault (HEADER)."""
+    check_mapping(contract, options)
     folded: dict[str, str] = {}
     for name in names:
-        if name and name.casefold() in folded:
+        if name and _folded(name) in folded:
             raise StructureFault("HEADER", f"The header has the column {name!r} twice.")
-        folded[name.casefold()] = name
+        folded[_folded(name)] = name
+    # A column that the mapping names is given away, and has its own name no longer.
+    taken = {_folded(name) for name in options.mapping.values()}
     found = {}
     for column in contract.columns:
-        wanted = options.mapping.get(column.name, column.name)
-        seen = folded.get(wanted.strip().casefold())
-        if seen is not None and (column.name in options.mapping or seen not in options.mapping.values()):
-            found[column.name] = seen
-        elif column.name in options.mapping:
-            raise StructureFault(
-                "HEADER", f"The mapping names the input column {wanted!r}, which the header does not have. {_seen(names)}"
-            )
+        mapped = options.mapping.get(column.name)
+        if mapped is not None:
+            if not mapped.strip() or _folded(mapped) not in folded:
+                raise StructureFault(
+                    "HEADER", f"The mapping names the input column {mapped!r}, which the header does not have. {_seen(names)}"
+                )
+            found[column.name] = folded[_folded(mapped)]
+        elif _folded(column.name) in folded and _folded(column.name) not in taken:
+            found[column.name] = folded[_folded(column.name)]
         elif column.required:
-            raise StructureFault("HEADER", _missing(column.name, names, folded, options))
-    for column_name in options.mapping:
-        if contract.column(column_name) is None:
-            raise StructureFault("HEADER", f"The mapping names {column_name!r}, which is no column of {contract.name}.")
+            raise StructureFault("HEADER", _missing(column.name, names, folded, taken, options))
     return found
 
 
-def _missing(column: str, names: tuple[str, ...], folded: dict[str, str], options: InputOptions) -> str:
+def _folded(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _missing(
+    column: str, names: tuple[str, ...], folded: dict[str, str], taken: Set[str], options: InputOptions
+) -> str:
+    if _folded(column) in folded:
+        return f"The mapping gives the input column {folded[_folded(column)]!r} away, so that {column!r} has none."
     text = f"The required column {column!r} is not in the header. {_seen(names)}"
     if len(names) == 1:
         for delimiter, what in DELIMITERS.items():
             if delimiter != options.delimiter and delimiter in names[0]:
                 shown = "\\t" if delimiter == "\t" else delimiter
                 return f'{text} It looks like {what} parts the columns: the option delimiter "{shown}" would load it.'
-    close = get_close_matches(column, folded, 1, 0.7)
+    close = get_close_matches(column, folded.keys() - taken, 1, 0.7)
     if close:
         return (
             f'{text} If {folded[close[0]]!r} is meant, the option mapping {{"{column}": "{folded[close[0]]}"}} would load it.'

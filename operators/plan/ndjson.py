@@ -56,11 +56,16 @@ def lines(data: Bytes, ends: Places, size: int) -> tuple[Places, Places]:
     return starts, stops
 
 
-def json_layout(form: Format, contract: Contract, options: InputOptions) -> Layout:
-    """Keys are matched record by record; the layout says which key fills which column. Raises StructureFault (HEADER)."""
+def check_mapping(contract: Contract, options: InputOptions) -> None:
+    """Raises StructureFault (HEADER) when the mapping names a column that the contract does not have."""
     for name in options.mapping:
         if contract.column(name) is None:
             raise StructureFault("HEADER", f"The mapping names {name!r}, which is no column of {contract.name}.")
+
+
+def json_layout(form: Format, contract: Contract, options: InputOptions) -> Layout:
+    """Keys are matched record by record; the layout says which key fills which column. Raises StructureFault (HEADER)."""
+    check_mapping(contract, options)
     taken = set(options.mapping.values())
     fields = {
         column.name: options.mapping.get(column.name, column.name)

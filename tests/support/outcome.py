@@ -1,7 +1,8 @@
 """What becomes of an input when it goes through planning, decoding, checking and enriching, as a job's batches do."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -9,7 +10,8 @@ import polars as pl
 from jobber.contract import Contract
 from jobber.errors import StructureFault
 from jobber.job import discover, find
-from jobber.model import InputOptions
+from jobber.model import InputOptions, Plan
+from operators import rejects
 from operators.check import check
 from operators.decode import decode
 from operators.enrich import enrich
@@ -23,13 +25,26 @@ CHARGES: Mapping[str, Mapping[str, str]] = {"charges": {"Books": "1.50"}}
 class Outcome:
     """Rows by number, faults by row; or why the file as a whole does not load."""
 
-    loaded: dict[int, dict[str, Any]]
-    faults: list[tuple[int, str | None, str]]
-    raw: dict[int, str]
+    loaded: dict[int, dict[str, Any]] = field(default_factory=dict)
+    faults: list[tuple[int, str | None, str]] = field(default_factory=list)
+    raw: dict[int, str] = field(default_factory=dict)
+    #: Of the faults, in their order.
+    messages: list[str] = field(default_factory=list)
     fault: str | None = None
     message: str = ""
     warnings: tuple[str, ...] = ()
-    batches: int = 0
+    #: Rows of each batch.
+    batches: tuple[int, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The products' names, in the input's order."""
+        return [row["name"] for row in self.loaded.values()]
+
+    @property
+    def codes(self) -> list[str]:
+        """Codes of all faults."""
+        return [code for _, _, code in self.faults]
 
     @property
     def rejected(self) -> list[int]:
@@ -37,29 +52,44 @@ class Outcome:
         return sorted({row for row, _, _ in self.faults})
 
 
+def planned(data: bytes, *, window: int = 8 << 20, name: str = "LoadProducts", **options: Any) -> Plan:
+    """The plan, held against its promises: whole records in order, none twice, of the bytes that are named."""
+    asked = InputOptions(**options)
+    windows = (data[start : start + window] for start in range(0, len(data), window))
+    made = plan(windows, Contract.of(find(name).contract), asked)
+    end, row = 0, 1
+    for batch in made.batches:
+        assert batch.offset >= end
+        assert batch.first_row == row
+        assert 0 < batch.rows <= asked.batch_rows
+        end, row = batch.offset + batch.length, row + batch.rows
+        assert batch.sha256 == hashlib.sha256(data[batch.offset : end]).digest()
+    assert end <= len(data)
+    assert made.rows == row - 1
+    return made
+
+
 def outcome(data: bytes, *, window: int = 8 << 20, name: str = "LoadProducts", **options: Any) -> Outcome:
-    """Run the input through all steps; `window` is how it is cut on the way to planning."""
+    """Run the input through all steps; `window` is how it is cut on the way to planning. Each record must end exactly once."""
     kind = find(name)
     contract = Contract.of(kind.contract)
-    windows = [data[start : start + window] for start in range(0, len(data), window)]
     try:
-        made = plan(windows, contract, InputOptions(**options))
+        made = planned(data, window=window, name=name, **options)
     except StructureFault as fault:
-        return Outcome({}, [], {}, fault.fault, fault.message)
-    loaded: dict[int, dict[str, Any]] = {}
-    faults: list[tuple[int, str | None, str]] = []
-    raw: dict[int, str] = {}
-    row = 1
+        return Outcome(fault=fault.fault, message=fault.message)
+    found = Outcome(warnings=made.warnings, batches=tuple(batch.rows for batch in made.batches))
     for batch in made.batches:
-        assert batch.first_row == row
-        row += batch.rows
         decoded = decode(data[batch.offset : batch.offset + batch.length], made.layout, contract, batch.first_row)
         checked = check(decoded.records, contract)
         enriched = enrich(checked.kept, kind.decode_args(b"{}"), CHARGES)
         broken = pl.concat([decoded.faults, checked.faults, enriched.faults])
-        faults += [(row_no, column, code) for row_no, column, code, _ in broken.iter_rows()]
-        numbers = broken["row_no"].unique().sort().to_list()
-        raw.update(zip(numbers, decoded.raw(numbers), strict=True))
-        loaded.update({item.pop("row_no"): item for item in enriched.kept.iter_rows(named=True)})
-        assert sorted({*numbers, *(n for n in loaded if n >= batch.first_row)}) == list(range(batch.first_row, row))
-    return Outcome(loaded, sorted(faults, key=lambda item: item[0]), raw, warnings=made.warnings, batches=len(made.batches))
+        kept = enriched.kept["row_no"].to_list()
+        assert kept == sorted(kept)
+        assert sorted([*kept, *set(broken["row_no"])]) == list(range(batch.first_row, batch.first_row + batch.rows))
+        found.loaded.update({item.pop("row_no"): item for item in enriched.kept.iter_rows(named=True)})
+        block = rejects.to_block(broken, decoded.raw)
+        for row_no, column, code, message, raw in rejects.from_block(block).iter_rows() if block else ():
+            found.faults.append((row_no, column, code))
+            found.messages.append(message)
+            found.raw[row_no] = raw
+    return found
