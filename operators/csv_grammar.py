@@ -83,7 +83,8 @@ class Marks:
     @property
     def line_ends(self) -> Places:
         """Newlines that end records, when the quotes are strict."""
-        return self.controls[(self.kinds == LF) & ~self.inside]
+        ends: Places = self.controls[(self.kinds == LF) & ~self.inside]
+        return ends
 
     def before(self, size: int) -> "Marks":
         """Those of the first `size` bytes."""
@@ -135,7 +136,8 @@ def strict(data: Bytes, quotes: Places, dialect: Dialect) -> bool:
 def lone_returns(data: Bytes, found: Marks) -> Places:
     """Carriage returns outside of quotes that no newline follows."""
     returns = found.controls[(found.kinds == CR) & ~found.inside]
-    return returns[data[np.minimum(returns + 1, data.size - 1)] != LF]
+    lone: Places = returns[data[np.minimum(returns + 1, data.size - 1)] != LF]
+    return lone
 
 
 def has_lone_return(record: bytes, dialect: Dialect) -> bool:

@@ -4,9 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from operators.csv_grammar import Bytes, Places
+from operators.csv_grammar import Bytes, Places, Switches
 
 QUOTE, BACKSLASH, COMMA, SLASH = 34, 92, 44, 47
+#: JSON's white space.
+BLANK = b" \t\r\n"
+#: Longer white space is rare.
+SHORT_SPACE = 64
 
 _STRUCTURE = np.zeros(256, np.bool_)
 _STRUCTURE[list(b"{}[],/")] = True
@@ -14,7 +18,7 @@ _DEPTH = np.zeros(256, np.int32)
 _DEPTH[list(b"{[")] = 1
 _DEPTH[list(b"}]")] = -1
 _SPACE = np.zeros(256, np.bool_)
-_SPACE[list(b" \t\r\n")] = True
+_SPACE[list(BLANK)] = True
 #: What a JSON value can begin with.
 _VALUE = np.zeros(256, np.bool_)
 _VALUE[list(b'{["-0123456789tfn')] = True
@@ -68,22 +72,28 @@ class Scan:
         return quotes
 
 
-def blank_between(data: Bytes, start: int, stop: int) -> bool:
-    """Whether there is only white space from `start` to `stop`."""
-    return bool(_SPACE[data[start:stop]].all())
+def without_space(data: Bytes, starts: Places, stops: Places) -> tuple[Places, Places]:
+    """The same ranges without white space at their ends; an empty one where there was nothing else."""
+    return _inwards(data, starts, stops, 1), _inwards(data, stops, starts, -1)
 
 
-def first_bytes(data: Bytes, starts: Places) -> tuple[Places, Bytes]:
-    """The first byte that is not white space behind each start (zero-based place, and the byte)."""
-    places = starts.copy()
-    last = data.size - 1
-    while True:
-        spaces = _SPACE[data[np.minimum(places, last)]] & (places <= last)
-        if not spaces.any():
-            return places, data[np.minimum(places, last)]
-        places = places + spaces
+def _inwards(data: Bytes, places: Places, limits: Places, step: int) -> Places:
+    places = places.copy()
+    offset = 0 if step > 0 else -1
+    going = np.arange(places.size)
+    for _ in range(SHORT_SPACE):
+        going = going[(places[going] - limits[going]) * step < 0]
+        going = going[_SPACE[data[places[going] + offset]]]
+        if not going.size:
+            return places
+        places[going] += step
+    for index in going.tolist():  # long runs, one by one: a step for all at once would be repeated for each of their bytes
+        low, high = sorted((int(places[index]), int(limits[index])))
+        rest = data[low:high].tobytes()
+        places[index] = high - len(rest.lstrip(BLANK)) if step > 0 else low + len(rest.rstrip(BLANK))
+    return places
 
 
-def begins_value(kinds: Bytes) -> Bytes:
+def begins_value(kinds: Bytes) -> Switches:
     """Whether a JSON value can begin with each byte."""
-    return _VALUE[kinds]  # type: ignore[return-value]
+    return _VALUE[kinds]

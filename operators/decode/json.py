@@ -1,14 +1,14 @@
 """Decode a batch of NDJSON lines or of a JSON array's elements. Types and digits are taken exactly as they stand.
 
-msgspec decodes a whole batch into structs whose number columns stay raw text; one count proves that no key stood twice. Where
-that fails, records are looked at one by one.
+msgspec decodes a whole batch into structs whose number columns stay raw text; one count proves that no key stood twice. Records
+for which that does not hold are looked at one by one, by a decoder that sees every key.
 """
 
 import json
 import re
 from collections.abc import Sequence
-from decimal import Decimal
-from functools import cache
+from functools import cached_property, lru_cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -17,77 +17,123 @@ import polars as pl
 
 from jobber.contract import Column, Contract
 from jobber.model import Format, Layout
-from operators.csv_grammar import LF, Bytes, Places
-from operators.frames import Decoded, faults_of, not_text, shown
-from operators.json_grammar import COMMA, Scan
+from operators.csv_grammar import Bytes, Places, Switches
+from operators.decode.json_record import MAX_DEPTH, MAX_FIELD, STEP, exact, is_number, is_text, written_out
+from operators.frames import CONTROL, Decoded, faults_of, not_text, shown
+from operators.json_grammar import COMMA, Scan, without_space
 from operators.plan.buffer import OWN_BATCH
 from operators.plan.ndjson import lines
 
-#: A longer text is a file of another kind in the wrong place.
-MAX_FIELD = 1 << 20
 #: Bytes in which the first record, which shows the keys to expect, has to end.
 FIRST = 64 << 10
-#: Numbers beyond ten to this power fit no column; they are not written out.
-MOST_DIGITS = 60
 _COLON, _QUOTE = 58, 34
-#: Control characters (Unicode category Cc) but tab and line ends.
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+#: A struct's field cannot be called so.
+_UNNAMEABLE = re.compile('["\\\\\x00-\x1f\ud800-\udfff]')
 
-Fault = tuple[str | None, str, str]
+
+class _Source:
+    """A batch's bytes, and where its records are."""
+
+    def __init__(self, data: bytes, layout: Layout) -> None:
+        self.data = data
+        self.array = np.frombuffer(data, np.uint8)
+        self.lines = layout.format is Format.NDJSON
+
+    @cached_property
+    def bounds(self) -> tuple[Places, Places]:
+        """Where the records begin and end, as planning counted them, without the space around them."""
+        if self.lines:
+            return without_space(self.array, *lines(self.array))
+        # The commas outside of every nesting; a document that is one object has none.
+        scan, commas = Scan(), [np.empty(0, np.int64)]
+        for start in range(0, self.array.size, STEP):
+            places, kinds, depths = scan.step(self.array[start : start + STEP])
+            commas.append(places[(kinds == COMMA) & (depths == 0)] + start)
+        parting = np.concatenate(commas)
+        return without_space(self.array, np.concatenate(([0], parting + 1)), np.append(parting, self.array.size))
+
+    def record(self, index: int) -> bytes:
+        """The bytes of one record."""
+        starts, stops = self.bounds
+        return self.data[starts[index] : stops[index]]
+
+    def of(self, places: Places | Sequence[int]) -> Places:
+        """The records in which the places are."""
+        found: Places = np.maximum(np.searchsorted(self.bounds[0], places, "right") - 1, 0)
+        return found
+
+    def counts(self, places: Places) -> Places:
+        """How many of the places are in each record."""
+        starts, stops = self.bounds
+        found: Places = np.searchsorted(places, stops) - np.searchsorted(places, starts)
+        return found
 
 
 def decode_json(data: bytes, layout: Layout, contract: Contract, first_row: int) -> Decoded:
     """The records of a batch, as one String column for each column of the contract."""
-    array = np.frombuffer(data, np.uint8)
+    source = _Source(data, layout)
 
     def raw(rows: Sequence[int]) -> list[str]:
-        starts, stops = _spans(array, layout)
-        return [shown(data[starts[row - first_row] : stops[row - first_row]].strip()) for row in rows]
+        return [shown(source.record(row - first_row)) for row in rows]
 
-    extra = _extra(data, layout)
-    decoders = _struct(tuple(_fields(layout, contract)), extra)
-    colons = _key_ends(array)
-    records, places = None, _odd_places(data, array)
-    if not places and len(data) <= OWN_BATCH:
-        records = _all(data, layout, decoders)
-    if records is not None:
-        frame, bad, present = _frame(records, layout, contract, extra, escapes=b"\\" in data)
-        # Each record holds each key it has at least once: when the sums agree, none stands twice and none is unknown.
-        if not bad.any() and int(present.sum()) == colons.size:
-            return Decoded(_numbered(frame, first_row, np.arange(frame.height)), faults_of([]), raw)
-    starts, stops = _spans(array, layout)
-    bounds = list(zip(starts.tolist(), stops.tolist(), strict=True))
-    suspect = np.zeros(len(bounds), np.bool_)
-    if records is None:
-        records = _one_by_one(data, bounds, decoders[0], suspect)
-        frame, bad, present = _frame(records, layout, contract, extra, escapes=b"\\" in data)
-    suspect[np.maximum(np.searchsorted(starts, places, "right") - 1, 0)] = True
-    suspect |= bad | (present != np.searchsorted(colons, stops) - np.searchsorted(colons, starts))
-    rows = [_numbered(frame.filter(~pl.Series(suspect)), first_row, np.flatnonzero(~suspect))]
+    names = [column.name for column in contract.columns]
+    # Planning gives a huge record a batch of its own; it is not looked into.
+    huge = len(data) > OWN_BATCH and source.bounds[0].size == 1
+    quick = None if huge else _quick(source, layout, contract)
+    if quick is None:
+        suspect = np.ones(source.bounds[0].size, np.bool_)
+        frame = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+    else:
+        frame, suspect = quick
+        if not suspect.any():
+            return Decoded(_numbered(frame, np.arange(first_row, first_row + frame.height)), faults_of([]), raw)
+        frame = frame.filter(pl.Series(~suspect))
+    values: list[list[str | None]] = []
+    rows: list[int] = []
     faults: list[tuple[int, str | None, str, str]] = []
     for index in np.flatnonzero(suspect).tolist():
-        record, found = _one(data[bounds[index][0] : bounds[index][1]], layout, contract)
-        if found:
-            faults.extend((first_row + index, *fault) for fault in found)
-        else:  # nothing is wrong with it: it only looked so
-            single = pl.DataFrame([record], schema=frame.schema, orient="row")
-            rows.append(_numbered(single, first_row, np.array([index])))
-    return Decoded(pl.concat(rows).sort("row_no") if len(rows) > 1 else rows[0], faults_of(faults), raw)
+        record, found = exact(source.record(index), layout, contract)
+        faults.extend((first_row + index, *fault) for fault in found)
+        if not found:  # nothing is wrong with it: it only looked so
+            values.append(record)
+            rows.append(first_row + index)
+    frame = _numbered(frame, np.flatnonzero(~suspect) + first_row)
+    if values:
+        closer = pl.DataFrame(values, schema=dict.fromkeys(names, pl.String), orient="row")
+        frame = pl.concat([frame, _numbered(closer, np.array(rows))]).sort("row_no")
+    return Decoded(frame, faults_of(faults), raw)
 
 
-def _numbered(frame: pl.DataFrame, first_row: int, indexes: Places) -> pl.DataFrame:
-    return frame.with_columns(pl.Series("row_no", indexes + first_row, dtype=pl.Int64))
+def _numbered(frame: pl.DataFrame, rows: Places) -> pl.DataFrame:
+    return frame.with_columns(pl.Series("row_no", rows, dtype=pl.Int64))
 
 
-def _spans(array: Bytes, layout: Layout) -> tuple[Places, Places]:
-    """Where the records are: as planning counted them."""
-    if layout.format is Format.NDJSON:
-        return lines(array, np.flatnonzero(array == LF), array.size)
-    # The commas outside of every nesting; a document that is one object has none.
-    places, kinds, depths = Scan().step(array)
-    commas = places[(kinds == COMMA) & (depths == 0)]
-    return np.concatenate(([0], commas + 1)), np.append(commas, array.size)
+def _quick(source: _Source, layout: Layout, contract: Contract) -> tuple[pl.DataFrame, Switches] | None:
+    """All records by column, and those that need a closer look; None when all do."""
+    data, array = source.data, source.array
+    extra = _extra(data, layout)
+    decoders = _decoders(tuple(_fields(layout, contract)), extra)
+    if decoders is None:
+        return None
+    one, many = decoders
+    places = np.array((np.flatnonzero(array == 127).tolist() if b"\x7f" in data else []) + not_text(data), np.int64)
+    records = None if places.size or len(data) > OWN_BATCH else _all(source, one, many)
+    broken: list[int] = []
+    if records is None:
+        records, broken = _one_by_one(source, one)
+    frame, suspect, present = _frame(records, layout, contract, extra, escapes=b"\\" in data)
+    keys = _key_ends(array)
+    deep = data.count(b"{") + data.count(b"[") - len(records) >= MAX_DEPTH
+    # Each record holds each key it has at least once: when the sums agree, none stands twice and none is unknown.
+    if not broken and not places.size and not deep and int(present.sum()) == keys.size:
+        return frame, suspect
+    suspect |= present != source.counts(keys)
+    suspect[broken] = True
+    suspect[source.of(places)] = True
+    if deep:
+        # `[` and `{` differ in one bit from each other, and in more from all else.
+        suspect |= source.counts(np.flatnonzero((array | 0x20) == ord("{"))) > MAX_DEPTH
+    return frame, suspect
 
 
 def _key_ends(array: Bytes) -> Places:
@@ -98,53 +144,54 @@ def _key_ends(array: Bytes) -> Places:
     return ends
 
 
-def _odd_places(data: bytes, array: Bytes) -> list[int]:
-    """Places of bytes that may not stand in a record: control characters, and what is not UTF-8."""
-    places = np.flatnonzero(array == 127).tolist() if b"\x7f" in data else []
-    return places + not_text(data)
-
-
-def _all(data: bytes, layout: Layout, decoders: tuple[Any, Any]) -> list[Any] | None:
+def _all(source: _Source, one: Any, many: Any) -> list[Any] | None:
     """Every record, or None when one of them is broken."""
-    one, many = decoders
     try:
-        return one.decode_lines(data) if layout.format is Format.NDJSON else many.decode(b"[" + data + b"]")  # type: ignore[no-any-return]
+        if not source.lines:
+            return many.decode(b"[" + source.data + b"]")  # type: ignore[no-any-return]
+        # For the decoder a newline is white space. A line that begins and ends with a brace holds whole objects (no JSON has
+        # `}` and `{` side by side within), and exactly one, when there are as many objects as lines.
+        starts, stops = source.bounds
+        if not ((source.array[starts] == ord("{")) & (source.array[stops - 1] == ord("}"))).all():
+            return None
+        records = one.decode_lines(source.data)
+        return records if len(records) == starts.size else None
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return None
 
 
-def _one_by_one(data: bytes, bounds: Sequence[tuple[int, int]], decoder: Any, suspect: np.ndarray[Any, Any]) -> list[Any]:
-    """Every record; an empty one stands for what is broken."""
-    records = []
-    empty = decoder.decode(b"{}")
-    for index, (start, stop) in enumerate(bounds):
+def _one_by_one(source: _Source, one: Any) -> tuple[list[Any], list[int]]:
+    """Every record, and which of them are broken; an empty one stands for those."""
+    records, broken, empty = [], [], one.decode(b"{}")
+    starts, stops = source.bounds
+    for index, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
         try:
-            records.append(decoder.decode(data[start:stop]) if stop - start <= OWN_BATCH else empty)
+            records.append(one.decode(source.data[start:stop]))
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            suspect[index] = True
+            broken.append(index)
             records.append(empty)
-    return records
+    return records, broken
 
 
 def _frame(
     records: list[Any], layout: Layout, contract: Contract, extra: tuple[str, ...], *, escapes: bool
-) -> tuple[pl.DataFrame, np.ndarray[Any, Any], Places]:
+) -> tuple[pl.DataFrame, Switches, Places]:
     """The records by column; which of them need a closer look; and how many of the keys that are known each of them has."""
     columns: dict[str, pl.Series] = {}
-    bad = np.zeros(len(records), np.bool_)
+    suspect = np.zeros(len(records), np.bool_)
     present = np.zeros(len(records), np.int64)
     for index in range(len(extra)):
-        present += np.array([bytes(getattr(record, f"x{index}")) != b"" for record in records], np.bool_)
+        present += np.array([bytes(value) != b"" for value in map(attrgetter(f"x{index}"), records)], np.bool_)
     for index, column in enumerate(contract.columns):
         if column.name not in layout.fields:
             columns[column.name] = pl.Series([None] * len(records), dtype=pl.String)
             continue
-        values = [getattr(record, f"c{index}") for record in records]
-        series, there, odd = _texts(values, escapes) if _is_text(column) else _numbers(values, column)
+        values = list(map(attrgetter(f"c{index}"), records))
+        series, there, odd = _texts(values, escapes) if is_text(column) else _numbers(values, column)
         columns[column.name] = series
         present += there
-        bad |= odd
-    return pl.DataFrame(columns), bad, present
+        suspect |= odd
+    return pl.DataFrame(columns), suspect, present
 
 
 def _extra(data: bytes, layout: Layout) -> tuple[str, ...]:
@@ -157,175 +204,64 @@ def _extra(data: bytes, layout: Layout) -> tuple[str, ...]:
     if not isinstance(first, dict) or len(first) > 100:
         return ()
     known = set(layout.fields.values())
-    return tuple(key for key in first if key not in known)
-
-
-def _is_text(column: Column) -> bool:
-    return column.kind in ("text", "date")
+    return tuple(key for key in first if key not in known and not _UNNAMEABLE.search(key))
 
 
 def _fields(layout: Layout, contract: Contract) -> list[tuple[str, str, bool]]:
     return [
-        (f"c{index}", layout.fields[column.name], _is_text(column))
+        (f"c{index}", layout.fields[column.name], is_text(column))
         for index, column in enumerate(contract.columns)
         if column.name in layout.fields
     ]
 
 
-@cache
-def _struct(fields: tuple[tuple[str, str, bool], ...], extra: tuple[str, ...]) -> tuple[Any, Any]:
-    """Decoders of lines and of arrays, whose records have texts as text and everything else as the raw JSON."""
+@lru_cache(maxsize=64)  # inputs choose the keys: it must not grow with them
+def _decoders(fields: tuple[tuple[str, str, bool], ...], extra: tuple[str, ...]) -> tuple[Any, Any] | None:
+    """Decoders of one record and of arrays, whose records have texts as text and everything else as the raw JSON.
+
+    None when a mapping has names that no struct can have: `"` or a backslash, or one key for two columns.
+    """
     members: list[tuple[str, Any, Any]] = []
     for name, key, text in fields:
         kind: Any = str | None | msgspec.UnsetType if text else msgspec.Raw
         members.append((name, kind, msgspec.field(name=key, default=msgspec.UNSET if text else msgspec.Raw(b""))))
     members += [(f"x{i}", msgspec.Raw, msgspec.field(name=key, default=msgspec.Raw(b""))) for i, key in enumerate(extra)]
-    struct: Any = msgspec.defstruct("Record", members, gc=False)
-    return msgspec.json.Decoder(struct), msgspec.json.Decoder(list[struct])
+    try:
+        struct: Any = msgspec.defstruct("Record", members, gc=False)
+        return msgspec.json.Decoder(struct), msgspec.json.Decoder(list[struct])
+    except ValueError:  # a UnicodeError is one, too
+        return None
 
 
 def _texts(values: list[Any], escapes: bool) -> tuple[pl.Series, Any, Any]:
     """Texts; which are there; which hold a control character or are too long."""
-    there = np.array([value is not msgspec.UNSET for value in values], np.bool_)
-    if not there.all():
+    there: Any = True
+    if values.count(msgspec.UNSET):
+        there = np.array([value is not msgspec.UNSET for value in values], np.bool_)
         values = [None if value is msgspec.UNSET else value for value in values]
     series = pl.Series(values, dtype=pl.String)
     odd = series.str.len_bytes() > MAX_FIELD
     if escapes:
-        odd |= series.str.contains(_CONTROL.pattern)
+        odd |= series.str.contains(CONTROL.pattern)
     return series, there, odd.fill_null(False).to_numpy()
 
 
 def _numbers(values: list[Any], column: Column) -> tuple[pl.Series, Any, Any]:
     """Number tokens as they stand, those in another notation written out; which are there; which are no numbers."""
-    tokens = [bytes(value) for value in values]
-    there = np.array([token != b"" for token in tokens], np.bool_)
-    series = pl.Series(tokens, dtype=pl.Binary).cast(pl.String)
+    series = pl.Series(list(map(bytes, values)), dtype=pl.Binary).cast(pl.String)
+    there = (series != "").to_numpy()
     series = series.set(series.is_in(["", "null"]), None)
     if column.kind == "boolean":
         return series, there, (~series.is_in(["true", "false"])).fill_null(False).to_numpy()
-    odd = np.zeros(len(tokens), np.bool_)
+    odd = np.zeros(series.len(), np.bool_)
     other = series.str.contains("[^0-9.-]" if column.kind != "integer" else "[^0-9-]").fill_null(False)
     changed: dict[int, str] = {}
     for place in other.arg_true().to_list():
-        token = tokens[place].decode(errors="replace")
-        if _is_number(token):
+        token = series[place]
+        if is_number(token):
             changed[place] = written_out(token, column)
         else:
             odd[place] = True
     if changed:
         series = series.scatter(list(changed), pl.Series(list(changed.values()), dtype=pl.String))
     return series, there, odd
-
-
-def _is_number(token: str) -> bool:
-    return token[:1] in "-0123456789"
-
-
-def written_out(token: str, column: Column) -> str:
-    """A JSON number without an exponent, with the same value; a whole one without a point in an integer column.
-
-    Beyond MOST_DIGITS it becomes a number of as many digits: out of the range of any column.
-    """
-    if column.kind == "number":
-        return token
-    if "e" not in token and "E" not in token and (column.kind != "integer" or len(token) > MOST_DIGITS):
-        return token
-    sign, digits, exponent = Decimal(token).as_tuple()
-    assert isinstance(exponent, int)
-    minus = "-" if sign else ""
-    if not any(digits):
-        return minus + "0"
-    if len(digits) + exponent > MOST_DIGITS or len(digits) > MOST_DIGITS:
-        return minus + "1" + "0" * MOST_DIGITS
-    if exponent < -MOST_DIGITS:
-        return minus + "0." + "0" * MOST_DIGITS + "1"
-    text = format(Decimal(token), "f")
-    if column.kind == "integer" and "." in text and not text.partition(".")[2].strip("0"):
-        text = text.partition(".")[0]
-    return text
-
-
-class _Duplicate(ValueError):
-    """A key stands twice in one object."""
-
-
-class _Number(str):
-    """A number's token."""
-
-    __slots__ = ()
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        seen: set[str] = set()
-        raise _Duplicate(next(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
-    return found
-
-
-def _constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _one(record: bytes, layout: Layout, contract: Contract) -> tuple[list[str | None], list[Fault]]:
-    """One record's values, or its faults."""
-    if len(record) > OWN_BATCH:
-        return [], [(None, "SIZE", f"the record has {len(record):,} bytes; at most {OWN_BATCH:,} are read")]
-    try:
-        text = record.decode()
-        value = json.loads(text, object_pairs_hook=_pairs, parse_int=_Number, parse_float=_Number, parse_constant=_constant)
-    except UnicodeDecodeError as fault:
-        return [], [(None, "ENCODING", f"byte {fault.start + 1} of the record (0x{record[fault.start]:02X}) is not UTF-8")]
-    except _Duplicate as fault:
-        return [], [(None, "DUPLICATE_KEY", f"the key {str(fault)[:60]!r} stands twice")]
-    except RecursionError:
-        return [], [(None, "DEPTH", "the record is nested too deeply")]
-    except ValueError as fault:
-        code = "NUL" if b"\0" in record else "CONTROL" if "control character" in str(fault) else "SYNTAX"
-        return [], [(None, code, f"the record is not JSON: {fault}")]
-    if not isinstance(value, dict):
-        return [], [(None, "TYPE", f"a record must be an object; got {_kind(value)}")]
-    if _SURROGATE.search(record):
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            return [], [(None, "ENCODING", "the record holds half of a surrogate pair, which is no character")]
-    values: list[str | None] = []
-    faults: list[Fault] = []
-    for column in contract.columns:
-        taken, broken = _taken(
-            value.get(layout.fields.get(column.name, ""), None) if column.name in layout.fields else None, column
-        )
-        values.append(taken)
-        if broken:
-            faults.append((column.name, *broken))
-    return values, faults
-
-
-def _taken(value: Any, column: Column) -> tuple[str | None, tuple[str, str] | None]:
-    if value is None:
-        return None, None
-    if column.kind == "boolean":
-        return (str(value).lower(), None) if isinstance(value, bool) else (None, _wrong(column, "true or false", value))
-    if isinstance(value, _Number):
-        return (None, _wrong(column, "a text", value)) if _is_text(column) else (written_out(value, column), None)
-    if not isinstance(value, str) or not _is_text(column):
-        return None, _wrong(column, "a text" if _is_text(column) else "a number", value)
-    if "\0" in value:
-        return None, ("NUL", f"{column.name} holds a NUL character")
-    if _CONTROL.search(value):
-        return None, ("CONTROL", f"{column.name} holds a control character")
-    if len(value.encode()) > MAX_FIELD:
-        return None, ("SIZE", f"{column.name} has more than {MAX_FIELD:,} bytes")
-    return value, None
-
-
-def _wrong(column: Column, wanted: str, value: Any) -> tuple[str, str]:
-    return "TYPE", f"{column.name} must be {wanted}; got {_kind(value)}"
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, _Number):
-        return "a number"
-    return {str: "a text", bool: "true or false", dict: "an object", list: "an array", type(None): "null"}[type(value)]

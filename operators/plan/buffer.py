@@ -78,6 +78,11 @@ class Buffer:
         """Whether `byte` is among the first `size` bytes."""
         return self._data.find(byte, self._place, self._place + size) >= 0
 
+    def rfind(self, byte: bytes, size: int) -> int:
+        """Place of the last `byte` among the first `size` bytes; -1 when there is none."""
+        found = self._data.rfind(byte, self._place, self._place + size)
+        return found - self._place if found >= 0 else -1
+
     def bytes(self) -> bytes:
         """Everything that is here."""
         return self._data[self._place :] if self._place else self._data

@@ -53,7 +53,9 @@ def dialect_of(options: InputOptions) -> Dialect:
     """The dialect that the options name. Raises StructureFault (DIALECT)."""
     delimiter, quote = options.delimiter, options.quote
     if len(delimiter) != 1 or not (" " <= delimiter <= "~" or delimiter == "\t"):
-        raise StructureFault("DIALECT", f"The delimiter must be one printable ASCII character or a tab; got {delimiter[:20]!r}.")
+        raise StructureFault(
+            "DIALECT", f"The delimiter must be one printable ASCII character or a tab; got {delimiter[:20]!r}."
+        )
     if len(quote) != 1 or not "!" <= quote <= "~" or quote == delimiter:
         raise StructureFault(
             "DIALECT", f"The quote must be one printable ASCII character that is not the delimiter; got {quote[:20]!r}."
@@ -161,9 +163,7 @@ def read_header(buffer: Buffer, dialect: Dialect, contract: Contract, options: I
     try:
         names = tuple(field.decode().strip() for field in fields(line, dialect))
     except UnicodeDecodeError as fault:
-        raise StructureFault(
-            "ENCODING", f"The header is not UTF-8 ({fault.reason}); save the file as UTF-8."
-        ) from fault
+        raise StructureFault("ENCODING", f"The header is not UTF-8 ({fault.reason}); save the file as UTF-8.") from fault
     if len(names) > MAX_COLUMNS:
         raise StructureFault("HEADER", f"The header has {len(names):,} columns; at most {MAX_COLUMNS:,} are read.")
     strange = next((name for name in names if CONTROL.search(name)), None)
@@ -209,9 +209,7 @@ def _folded(name: str) -> str:
     return name.strip().casefold()
 
 
-def _missing(
-    column: str, names: tuple[str, ...], folded: dict[str, str], taken: Set[str], options: InputOptions
-) -> str:
+def _missing(column: str, names: tuple[str, ...], folded: dict[str, str], taken: Set[str], options: InputOptions) -> str:
     if _folded(column) in folded:
         return f"The mapping gives the input column {folded[_folded(column)]!r} away, so that {column!r} has none."
     text = f"The required column {column!r} is not in the header. {_seen(names)}"

@@ -30,7 +30,7 @@ def detect(buffer: Buffer, options: InputOptions) -> Format:
     if not head:
         raise StructureFault("EMPTY", "The file is empty.")
     for magic, fault, message in _FOREIGN:
-        if head.startswith(magic):
+        if head.startswith(magic) and (magic != b"BZh" or head[4:10] == b"1AY&SY"):  # "BZh" alone might be a column's name
             raise StructureFault(fault, message)
     # UTF-16 without a mark: every other byte of ASCII text is NUL.
     sample = head[:256]
@@ -53,11 +53,11 @@ def _seen(head: bytes) -> Format:
     if text[:1] != b"{":
         return Format.CSV
     line, found, rest = text.partition(b"\n")
-    if not found:
+    if not found or not rest.strip():
         return Format.NDJSON
     try:
         msgspec.json.decode(line, type=msgspec.Raw)
     except (msgspec.MsgspecError, RecursionError):
-        # An object over several lines is one record; anything else is a line that its record's reject explains.
-        return Format.JSON if line.rstrip()[-1:] in (b"{", b",", b"[", b":") else Format.NDJSON
-    return Format.NDJSON if rest.strip() else Format.JSON
+        # One object over several lines is one record. Where the next line is an object of its own, this is a broken record.
+        return Format.NDJSON if rest.lstrip()[:1] == b"{" else Format.JSON
+    return Format.NDJSON

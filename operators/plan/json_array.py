@@ -11,7 +11,7 @@ from jobber.contract import Contract
 from jobber.errors import StructureFault
 from jobber.model import Format, InputOptions, Layout
 from operators.csv_grammar import Bytes, Places
-from operators.json_grammar import COMMA, SLASH, Scan, begins_value, first_bytes
+from operators.json_grammar import BLANK, COMMA, SLASH, Scan, begins_value, without_space
 from operators.plan.buffer import MAX_RECORD, OWN_BATCH, Buffer, Cut, too_long
 from operators.plan.ndjson import json_layout
 
@@ -23,7 +23,7 @@ def plan_json(buffer: Buffer, contract: Contract, options: InputOptions) -> Iter
     """The layout, then the batches. Raises StructureFault."""
     yield json_layout(Format.JSON, contract, options)
     while buffer.fill(1):
-        blank = len(buffer) - len(buffer.bytes().lstrip(b" \t\r\n"))
+        blank = len(buffer) - len(buffer.bytes().lstrip(BLANK))
         if not blank:
             break
         buffer.drop(blank)
@@ -41,52 +41,48 @@ def plan_json(buffer: Buffer, contract: Contract, options: InputOptions) -> Iter
 def _array(buffer: Buffer, options: InputOptions) -> Iterator[Cut]:
     buffer.drop(1)
     scan, scanned = Scan(depth=1), 0
-    commas: list[Places] = []  # from the buffer's start
-    found = 0
+    commas = np.empty(0, np.int64)  # that part records, from the buffer's start
     while True:
         buffer.fill(scanned + STEP)
         data = buffer.head(scanned + STEP)
         if data.size == scanned:
-            raise StructureFault("SYNTAX", f"The array is not closed: the file ends within record {buffer.row + found}.")
+            raise StructureFault("SYNTAX", f"The array is not closed: the file ends within record {buffer.row + commas.size}.")
         places, kinds, depths = scan.step(data[scanned:])
-        if (kinds == SLASH).any():
-            raise StructureFault("SYNTAX", "JSON has no comments: there is a / outside of texts.")
         end = np.flatnonzero(depths == 0)
         if end.size:
-            kinds, depths = kinds[: end[0]], depths[: end[0]]
-        new = places[: kinds.size][(kinds == COMMA) & (depths == 1)] + scanned
-        commas.append(new)
-        found += new.size
+            kinds, depths = kinds[: end[0] + 1], depths[: end[0] + 1]
+        if (kinds == SLASH).any():
+            raise StructureFault("SYNTAX", "JSON has no comments: there is a / outside of texts.")
+        parting = places[: kinds.size][(kinds == COMMA) & (depths == 1)]
+        commas = np.concatenate((commas, parting + scanned))
         if end.size:
             close = scanned + int(places[end[0]])
-            if buffer.head(close + 1)[close] != ord("]"):
+            if kinds[-1] != ord("]"):
                 raise StructureFault("SYNTAX", "The array is closed by a brace.")
-            yield from _last(buffer, np.concatenate(commas), close, options)
+            yield from _last(buffer, commas, close, options)
             _nothing_more(buffer)
             return
         scanned = data.size
-        here = np.concatenate(commas)
-        while here.size and (here[-1] >= options.batch_bytes or here.size >= options.batch_rows):
-            cut = _cut(buffer.head(scanned), here, options)
+        while commas.size and (commas[-1] >= options.batch_bytes or commas.size >= options.batch_rows):
+            cut = _cut(buffer.head(scanned), commas, options)
             yield cut
             scanned -= cut.size
-            here = here[here >= cut.size] - cut.size
-        commas, found = [here], int(here.size)
-        if scanned > MAX_RECORD:
-            raise too_long(buffer.row)
+            commas = commas[cut.rows :] - cut.size
+        if scanned - (int(commas[-1]) if commas.size else 0) > MAX_RECORD:
+            raise too_long(buffer.row + int(commas.size))
 
 
 def _last(buffer: Buffer, commas: Places, close: int, options: InputOptions) -> Iterator[Cut]:
     """The batches up to the closing bracket at `close`."""
     data = buffer.head(close)
-    if not commas.size and not data.tobytes().strip(b" \t\r\n"):
+    if buffer.row == 1 and not commas.size and not data.tobytes().strip(BLANK):
         buffer.drop(close + 1)
         return
     ends = np.append(commas, close)
     while ends.size:
         cut = _cut(buffer.head(int(ends[-1])), ends, options)
         yield cut
-        ends = ends[ends >= cut.size] - cut.size
+        ends = ends[cut.rows :] - cut.size
 
 
 def _cut(data: Bytes, ends: Places, options: InputOptions) -> Cut:
@@ -98,16 +94,15 @@ def _cut(data: Bytes, ends: Places, options: InputOptions) -> Cut:
     if long.size:
         count = int(long[0]) or 1
         starts = starts[:count]
-    places, kinds = first_bytes(data, starts)
-    empty = np.flatnonzero(places >= ends[:count])
-    if empty.size:
+    starts, stops = without_space(data, starts, ends[:count])
+    if (starts >= stops).any():
         raise StructureFault("SYNTAX", "There is a comma with no record behind or before it.")
-    strange = np.flatnonzero(~begins_value(kinds))
+    strange = np.flatnonzero(~begins_value(data[starts]))
     if strange.size:
-        seen = chr(int(kinds[strange[0]]))
+        seen = chr(int(data[starts[strange[0]]]))
         raise StructureFault("SYNTAX", f"A record cannot begin with {seen!r}.")
     stop = int(ends[count - 1])
-    return Cut(stop + 1, count, 0, stop)
+    return Cut(stop + 1, count, int(starts[0]), int(stops[-1]))
 
 
 def _object(buffer: Buffer) -> Iterator[Cut]:
@@ -133,6 +128,6 @@ def _object(buffer: Buffer) -> Iterator[Cut]:
 
 def _nothing_more(buffer: Buffer) -> None:
     while buffer.fill(1):
-        if buffer.bytes().strip(b" \t\r\n"):
+        if buffer.bytes().strip(BLANK):
             raise StructureFault("SYNTAX", "There is more behind the end of the document.")
         buffer.drop(len(buffer))

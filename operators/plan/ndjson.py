@@ -7,11 +7,9 @@ import numpy as np
 from jobber.contract import Contract
 from jobber.errors import StructureFault
 from jobber.model import Format, InputOptions, Layout
-from operators.csv_grammar import LF, Bytes, Places, spans
-from operators.plan.buffer import MAX_RECORD, OWN_BATCH, Buffer, Cut, too_long
-
-#: A line of white space that is longer than this counts as a record, and is rejected.
-BLANK = 64
+from operators.csv_grammar import LF, SPACE, Bytes, Places, spans
+from operators.json_grammar import without_space
+from operators.plan.buffer import MAX_RECORD, OWN_BATCH, Buffer, Cut, further, too_long
 
 
 def plan_ndjson(buffer: Buffer, contract: Contract, options: InputOptions) -> Iterator[Layout | Cut]:
@@ -20,39 +18,41 @@ def plan_ndjson(buffer: Buffer, contract: Contract, options: InputOptions) -> It
     target = options.batch_bytes
     while buffer.fill(target + 1):
         data = buffer.head(target)
-        ends = np.flatnonzero(data == LF)
-        everything = buffer.whole and data.size == len(buffer)
-        size = data.size if everything else int(ends[-1]) + 1 if ends.size else 0
+        size = data.size
+        if not (buffer.whole and size == len(buffer)):
+            size = buffer.rfind(b"\n", size) + 1
         if not size:
             if len(buffer) > MAX_RECORD:
                 raise too_long(buffer.row)
-            target = max(target, len(buffer)) * 2
+            target = further(target, len(buffer))
             continue
         target = options.batch_bytes
-        starts, stops = lines(data[:size], ends, size)
+        starts, stops = lines(data[:size])
+        cut = Cut(size, int(starts.size))
         if starts.size > options.batch_rows:
-            stops = stops[: options.batch_rows]
-            starts = starts[: options.batch_rows]
-            size = int(ends[np.searchsorted(ends, stops[-1])]) + 1
-        long = np.flatnonzero(stops - starts > OWN_BATCH)
+            cut = Cut(int(starts[options.batch_rows]), options.batch_rows)
+            target = min(target, cut.size * 2)  # what is beyond the most rows would be looked at again and again
+        long = np.flatnonzero(stops[: cut.rows] - starts[: cut.rows] > OWN_BATCH)
         if long.size and (first := int(long[0])):
-            yield Cut(int(starts[first]), first)
+            cut = Cut(int(starts[first]), first)
         elif long.size and starts.size > 1:
-            yield Cut(int(starts[1]), 1)
-        else:
-            yield Cut(size, int(starts.size))
+            cut = Cut(int(starts[1]), 1)
+        yield cut
+    if buffer.row == 1:
+        raise StructureFault("EMPTY", "The file is empty.")
 
 
-def lines(data: Bytes, ends: Places, size: int) -> tuple[Places, Places]:
+def lines(data: Bytes) -> tuple[Places, Places]:
     """Starts and ends of the lines that are not blank."""
-    starts, stops = spans(ends, data, size)
-    short = np.flatnonzero(stops - starts <= BLANK)
-    if short.size:
-        firsts = data[starts[short]]
-        suspects = short[(firsts == 32) | (firsts == 9) | (firsts == 13)]
-        blank = [place for place in suspects if not data[starts[place] : stops[place]].tobytes().strip(b" \t\r")]
-        if blank:
-            starts, stops = np.delete(starts, blank), np.delete(stops, blank)
+    starts, stops = spans(np.flatnonzero(data == LF), data, data.size)
+    if not starts.size:
+        return starts, stops
+    # A blank line begins with white space; so may others.
+    spaced = np.flatnonzero(data[starts] <= SPACE)
+    if spaced.size:
+        begins, ends = without_space(data, starts[spaced], stops[spaced])
+        blank = spaced[begins >= ends]
+        starts, stops = np.delete(starts, blank), np.delete(stops, blank)
     return starts, stops
 
 
