@@ -85,7 +85,8 @@ def _arguments(dsn: str, name: str) -> dict[str, Any]:
 
 def _make_schema(session: Session) -> None:
     """Make the table unless it is there; safe when several processes do it at once."""
-    there = "SELECT to_regclass('transport.messages') IS NOT NULL"
+    # Not to_regclass: within one transaction it goes on saying no, out of its cache, when another has made the table meanwhile.
+    there = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'transport' AND tablename = 'messages')"
     if session.execute(there).fetchone() == (True,):
         return
     with session.transaction():
