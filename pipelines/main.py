@@ -33,6 +33,10 @@ def main() -> None:
     except JobberError as fault:
         event("failed", fault.message, level=logging.ERROR, code=fault.code)
         sys.exit(1)
+    except Exception as fault:
+        # What Bytewax itself writes of it does not tell the cause.
+        event("bug", "The executor ends because of a bug; what it held comes again.", level=logging.ERROR, error=fault)
+        sys.exit(1)
     event("stopped", "executor has ended.")
 
 

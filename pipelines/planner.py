@@ -1,10 +1,14 @@
 """The planning process of an executor (`python -m pipelines.planner`); it ends with its executor."""
 
+import logging
+import sys
+import threading
+
 from bytewax.run import cli_main
 
 from jobber.blobs.store import Blobs
 from jobber.credentials import service_token
-from jobber.errors import Unavailable
+from jobber.errors import JobberError
 from jobber.local.child import end_with_supervisor
 from jobber.log import configure, event, hide
 from jobber.model import Lane
@@ -26,17 +30,26 @@ def main() -> None:
     settings = ExecutorSettings()
     configure("planner", settings.log_level)
     hide(settings.jwt_secret, service_token(settings.jwt_secret))
-    kinds = wanted(settings)
     try:
-        wait_until_reachable("the jobs service", settings.jobs_grpc_service_url, stopping, settings)
-    except Unavailable as fault:
-        raise SystemExit(fault.message) from fault
-    consumer = open_consumer(TransportSettings(), [Group(tuple(f"{kind.name}.{Lane.PLAN}" for kind in kinds), 1)], "plan")
+        work(settings, TransportSettings(), stopping)
+    except JobberError as fault:
+        event("failed", fault.message, level=logging.ERROR, code=fault.code)
+        sys.exit(1)
+    except Exception as fault:
+        event("bug", "Planning ends because of a bug; what it held comes again.", level=logging.ERROR, error=fault)
+        sys.exit(1)
+
+
+def work(settings: ExecutorSettings, transport: TransportSettings, stopping: threading.Event) -> None:
+    """Plan inputs, one at a time. Raises Unavailable when the jobs service is not there within the start timeout."""
+    kinds = wanted(settings)
+    wait_until_reachable("the jobs service", settings.jobs_grpc_service_url, stopping, settings)
+    consumer = open_consumer(transport, [Group(tuple(f"{kind.name}.{Lane.PLAN}" for kind in kinds), 1)], "plan")
     room = Room(1)
     jobs = Jobs(settings.jobs_grpc_service_url, settings.jwt_secret, executor_name(), stopping)
+    source = TransportSource(consumer, room, stopping)
     steps = PlanSteps(jobs, Blobs(settings.blobs_url), stopping)
     event("ready", "Plans inputs.", jobs=[kind.name for kind in kinds])
-    source = TransportSource(consumer, room, stopping)
     cli_main(plan_flow(source, steps, RecordPlans(jobs, consumer, room)))  # type: ignore[no-untyped-call]
     consumer.close()
     jobs.close()

@@ -253,6 +253,13 @@ def test_wrong_settings_are_said(around: Peers, environment: dict[str, str], why
         assert "short" not in process.said("failed")[0]["message"]
 
 
+def test_a_bug_is_said_with_its_cause(around: Peers) -> None:
+    with executor(around, JOBBER_JOB_MODULES="no_such_module") as process:
+        assert process.process.wait(30) == 1
+        process.end()
+        assert "no_such_module" in process.said("bug")[0]["error"]
+
+
 def test_a_taken_port_is_said(around: Peers) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
