@@ -1,11 +1,13 @@
 """Contracts: what a record must be. They are written as dataframely schemas and compiled here, once, for checking text.
 
 dataframely judges typed frames; a failed cast there hides a row's other faults. So its declaration is taken as the source, and
-the lexical part of each column (is this text such a number?) is derived from it. Custom `@dy.rule`s run on typed rows.
+the lexical part of each column (is this text such a number?) is derived from it. Custom `@dy.rule`s and `check`s run on typed
+rows. They judge one row by itself: a contract sees a batch at a time, never the whole input.
 """
 
 import re
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from functools import cache
 from typing import Any, Literal
@@ -40,8 +42,8 @@ class Column:
     #: What the checked frame has.
     dtype: Any
     required: bool
-    minimum: Decimal | int | None = None
-    maximum: Decimal | int | None = None
+    minimum: Decimal | int | date | None = None
+    maximum: Decimal | int | date | None = None
     #: The bounds themselves are not allowed.
     above_minimum: bool = False
     below_maximum: bool = False
@@ -56,21 +58,45 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnRule:
+    """A rule that is an expression over typed columns; null means that it holds."""
+
+    name: str
+    holds: pl.Expr
+    #: None: of the row as a whole.
+    column: str | None = None
+
+    @property
+    def code(self) -> str:
+        """What its rejects are called."""
+        return self.name.replace("__", "_").upper()
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
     """The compiled rules of a schema."""
 
     name: str
     columns: tuple[Column, ...]
-    #: Rules of the schema's own, by name: expressions over the typed columns.
-    rules: tuple[tuple[str, pl.Expr], ...]
+    #: Rules of the schema's own, beyond what its columns say.
+    rules: tuple[OwnRule, ...]
 
     @staticmethod
     @cache
     def of(schema: type[dy.Schema]) -> "Contract":
-        """Compile the schema. Raises TypeError for a column type that a text cannot be checked against."""
+        """Compile the schema.
+
+        Raises TypeError for a column type that a text cannot be checked against, and for rules that compare rows.
+        """
         columns = tuple(_column(name, column) for name, column in schema.columns().items())
-        own = {name: rule.expr for name, rule in schema._schema_validation_rules().items()}
-        return Contract(schema.__name__, columns, tuple(own.items()))
+        rules = [rule for name, column in schema.columns().items() for rule in _checks(name, column)]
+        rules += [OwnRule(name, rule.expr) for name, rule in schema._schema_validation_rules().items()]
+        for rule in rules:
+            if ".over(" in str(rule.holds):
+                raise TypeError(
+                    f"{schema.__name__}: the rule {rule.name!r} compares rows, but a contract sees a batch at a time"
+                )
+        return Contract(schema.__name__, columns, tuple(rules))
 
     def column(self, name: str) -> Column | None:
         """The column of that name."""
@@ -116,6 +142,20 @@ def rules_of(column: Column) -> list[str]:
     return rules
 
 
+#: Rules of a column that are compiled to checks of its text.
+_COMPILED = frozenset(
+    {"nullability", "min", "min_exclusive", "max", "max_exclusive", "min_length", "max_length", "regex", "inf", "nan"}
+)
+
+
+def _checks(name: str, column: dy.Column) -> list[OwnRule]:
+    """What else the column demands: `check`, `is_in` and the like. Nothing that is declared is left out."""
+    if column.primary_key or column.unique:
+        raise TypeError(f"{name}: a contract sees a batch at a time, and cannot tell whether a value is unique")
+    rules = column.validation_rules(pl.col(name))
+    return [OwnRule(rule, holds, name) for rule, holds in rules.items() if rule not in _COMPILED]
+
+
 def _column(name: str, column: dy.Column) -> Column:
     required, about = not column.nullable, column.description
     if isinstance(column, dy.String):
@@ -126,7 +166,7 @@ def _column(name: str, column: dy.Column) -> Column:
             pl.String,
             required,
             # An empty required text is missing, not short.
-            min_length=minimum if minimum > 1 else None,
+            min_length=minimum if minimum > required else None,
             max_length=column.max_length,
             pattern=column.regex,
             description=about,
@@ -148,7 +188,7 @@ def _column(name: str, column: dy.Column) -> Column:
     if isinstance(column, dy.Bool):
         return Column(name, "boolean", pl.Boolean, required, description=about)
     if isinstance(column, dy.Date):
-        return Column(name, "date", pl.Date, required, description=about)
+        return Column(name, "date", pl.Date, required, low, high, above, below, description=about)
     raise TypeError(f"{name}: a contract cannot have a column of type {type(column).__name__}")
 
 
@@ -171,9 +211,9 @@ def _json(column: Column) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": kind if column.required else [kind, "null"]}
     if column.description:
         schema["description"] = column.description
-    if column.minimum is not None:
+    if column.minimum is not None and column.kind != "date":
         schema["exclusiveMinimum" if column.above_minimum else "minimum"] = _number(column.minimum)
-    if column.maximum is not None:
+    if column.maximum is not None and column.kind != "date":
         schema["exclusiveMaximum" if column.below_maximum else "maximum"] = _number(column.maximum)
     if column.kind == "decimal":
         schema["multipleOf"] = float(Decimal(1).scaleb(-column.scale))
@@ -190,7 +230,7 @@ def _json(column: Column) -> dict[str, Any]:
     return schema
 
 
-def _number(value: Decimal | int) -> int | float:
+def _number(value: Any) -> int | float:
     return int(value) if value == int(value) else float(value)
 
 

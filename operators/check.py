@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import polars as pl
 
@@ -35,21 +36,27 @@ class Rule:
 def check(records: pl.DataFrame, contract: Contract) -> Checked:
     """Keep the records that meet every rule, typed; name every rule that the others break.
 
-    `records` is text, as decoded; numbers may have spaces around them. Order is kept.
+    `records` is text, as decoded; numbers may have spaces around them. Order is kept. Rules of the schema's own judge the
+    records whose values all have their type.
     """
     frame = records.with_columns(
         _cast(column).alias(_typed(column.name)) for column in contract.columns if column.kind != "text"
     )
     plain = frame.select(pl.all_horizontal(_plain(column) for column in contract.columns)).to_series()
-    kept, faults = _finish(frame.filter(plain) if not plain.all() else frame, contract), pl.DataFrame(schema=FAULTS)
-    if kept.height != frame.height:
-        closer = _closer(records.filter(~plain), contract)
-        kept, faults = pl.concat([kept, closer.kept]).sort("row_no"), closer.faults
-    if not contract.rules:
-        return Checked(kept, faults)
-    # Rules of the schema's own judge typed values: of the records whose values all have their type.
-    judged = _split(kept, _own(contract), None)
-    return Checked(judged.kept, pl.concat([faults, judged.faults]).sort("row_no", maintain_order=True))
+    if plain.all():
+        return _judged(_finish(frame, contract), contract)
+    fine = _judged(_finish(frame.filter(plain), contract), contract)
+    closer = _closer(records.filter(~plain), contract)
+    return Checked(
+        pl.concat([fine.kept, closer.kept]).sort("row_no"),
+        pl.concat([fine.faults, closer.faults]).sort("row_no", maintain_order=True),
+    )
+
+
+def _judged(typed: pl.DataFrame, contract: Contract) -> Checked:
+    """By the schema's own rules."""
+    broken, faults = _broken(typed, _own(contract))
+    return Checked(typed if faults.is_empty() else typed.filter(~broken), faults)
 
 
 def _plain(column: Column) -> pl.Expr:
@@ -81,51 +88,96 @@ def _closer(records: pl.DataFrame, contract: Contract) -> Checked:
     text = records.with_columns(
         pl.col(column.name).str.strip_chars(" ") for column in contract.columns if column.kind not in ("text", "boolean")
     )
-    typed = text.with_columns(_cast(column).alias(_typed(column.name)) for column in contract.columns if column.kind != "text")
-    return _split(typed, [rule for column in contract.columns for rule in _rules(column)], contract)
+    frame = text.with_columns(_cast(column).alias(_typed(column.name)) for column in contract.columns if column.kind != "text")
+    broken, faults = _broken(frame, [rule for column in contract.columns for rule in _rules(column)])
+    typed = _finish(frame, contract)
+    if contract.rules:
+        converted = frame.select(pl.all_horizontal(_converted(column) for column in contract.columns)).to_series()
+        own, others = _broken(typed.filter(converted), _own(contract))
+        faults = pl.concat([faults, others])
+        broken = broken.scatter(converted.arg_true().filter(own), True)
+    return Checked(typed.filter(~broken), faults)
+
+
+def _converted(column: Column) -> pl.Expr:
+    """Whether the value has its type, whatever bounds it breaks; one that is absent has."""
+    if column.kind == "text":
+        return pl.lit(True)
+    text, typed = pl.col(column.name), pl.col(_typed(column.name))
+    lexical = text.str.contains(_DATE if column.kind == "date" else _LEXICAL[column.kind]) & typed.is_not_null()
+    if column.kind == "decimal":
+        lexical &= text.str.contains(_decimal(column))
+    if column.kind == "number":
+        lexical &= typed.is_finite()
+    return text.is_null() | (text == "") | lexical.fill_null(False)
+
+
+def _decimal(column: Column) -> str:
+    """The decimals that a column's scale allows."""
+    return rf"^-?[0-9]+(\.[0-9]{{1,{column.scale}}})?$" if column.scale else INTEGER
 
 
 def check_typed(frame: pl.DataFrame, contract: Contract) -> Checked:
-    """Check typed rows against a target: the same rules, as far as types leave them open."""
-    rules = [rule for column in contract.columns for rule in _bounds(column, pl.col(column.name))]
-    missing = [column.name for column in contract.columns if column.name not in frame.columns]
-    frame = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
-    required = [_required(column, pl.col(column.name)) for column in contract.columns if column.required]
-    split = _split(frame, [*required, *rules, *_own(contract)], None)
-    kept = split.kept.with_columns(pl.col(column.name).cast(column.dtype) for column in contract.columns)
-    return Checked(kept.select(*(column.name for column in contract.columns), "row_no"), split.faults)
+    """Check the rows that a job type made against its target: the same rules, as far as types leave them open.
+
+    Raises TypeError for a column that has a type the target cannot have: that is a bug of the job type, never a reject.
+    """
+    missing = [column for column in contract.columns if column.name not in frame.columns]
+    frame = frame.with_columns(pl.lit(None, column.dtype).alias(column.name) for column in missing)
+    rules = []
+    for column in contract.columns:
+        value = pl.col(column.name)
+        given = frame.schema[column.name]
+        if given == pl.Null:
+            frame = frame.with_columns(value.cast(column.dtype))
+        elif given != column.dtype and not _widens(column, given):
+            raise TypeError(f"{column.name} must have the type {column.dtype}; got {given}")
+        if column.kind == "decimal" and given != column.dtype and given.is_decimal():
+            rounded = value.cast(pl.Decimal(38, column.scale), strict=False).cast(given, strict=False)
+            message = f"{column.name} has at most {column.scale} decimals"
+            rules.append(Rule(column.name, "SCALE", (rounded != value).fill_null(False), message, value))
+        if column.required:
+            rules.append(_required(column, value))
+        rules += _bounds(column, value)
+    broken, faults = _broken(frame, [*rules, *_own(contract)])
+    kept = frame if faults.is_empty() else frame.filter(~broken)
+    return Checked(kept.select(*(pl.col(column.name).cast(column.dtype) for column in contract.columns), "row_no"), faults)
 
 
-def _split(frame: pl.DataFrame, rules: Sequence[Rule], contract: Contract | None) -> Checked:
-    """One pass tells whether anything is broken at all; only then it is asked what."""
-    dirty = frame.select(pl.any_horizontal(rule.broken.any() for rule in rules)).item() if rules else False
-    if not dirty:
-        return Checked(_finish(frame, contract), pl.DataFrame(schema=FAULTS))
+def _widens(column: Column, given: pl.DataType) -> bool:
+    """Whether values of the type given can be told to fit the column, or not, without losing anything."""
+    if column.kind == "decimal":
+        return given.is_decimal() or given.is_integer()
+    return given.is_integer() if column.kind == "integer" else column.kind == "number" and given.is_numeric()
+
+
+def _broken(frame: pl.DataFrame, rules: Sequence[Rule]) -> tuple[pl.Series, pl.DataFrame]:
+    """Which rows break a rule, and each rule that each of them breaks. One pass tells whether there are any."""
+    if not rules or not frame.select(pl.any_horizontal(rule.broken.any() for rule in rules)).item():
+        return pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True), pl.DataFrame(schema=FAULTS)
     marks = frame.select(rule.broken.alias(str(index)) for index, rule in enumerate(rules))
     parts = []
     for index, rule in enumerate(rules):
         mask = marks.get_column(str(index))
-        if mask.any():
-            message = pl.lit(rule.message)
-            if rule.shows is not None:
-                message = pl.concat_str(
-                    message, pl.lit("; got "), rule.shows.cast(pl.String).fill_null("nothing").str.slice(0, 80)
-                )
-            part = frame.filter(mask).select(
+        if not mask.any():
+            continue
+        message = pl.lit(rule.message)
+        if rule.shows is not None:
+            value = rule.shows.cast(pl.String).fill_null("nothing").str.slice(0, 80)
+            message = pl.concat_str(message, pl.lit("; got "), value)
+        parts.append(
+            frame.filter(mask).select(
                 "row_no",
                 pl.lit(rule.column, pl.String).alias("column"),
                 pl.lit(rule.code).alias("code"),
                 message.alias("message"),
             )
-            parts.append(part)
-    faults = pl.concat(parts).sort("row_no", maintain_order=True)
+        )
     broken = marks.select(pl.any_horizontal(pl.all())).to_series()
-    return Checked(_finish(frame.filter(~broken), contract), faults)
+    return broken, pl.concat(parts).sort("row_no", maintain_order=True)
 
 
-def _finish(frame: pl.DataFrame, contract: Contract | None) -> pl.DataFrame:
-    if contract is None:
-        return frame
+def _finish(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     return frame.select(
         *(
             pl.col(column.name if column.kind == "text" else _typed(column.name)).alias(column.name)
@@ -159,13 +211,14 @@ def _rules(column: Column) -> list[Rule]:
     typed = pl.col(_typed(name))
     if column.kind == "date":
         wrong = present & (typed.is_null() | ~text.str.contains(_DATE))
-        return [*rules, Rule(name, "TYPE", wrong.fill_null(False), f"{name} must be {_NAMES['date']}", text)]
+        rules.append(Rule(name, "TYPE", wrong.fill_null(False), f"{name} must be {_NAMES['date']}", text))
+        return [*rules, *_bounds(column, typed)]
     lexical = text.str.contains(_LEXICAL[column.kind])
     rules.append(Rule(name, "TYPE", (present & ~lexical).fill_null(False), f"{name} must be {_NAMES[column.kind]}", text))
     if column.kind == "boolean":
         return rules
     if column.kind == "decimal":
-        fine = text.str.contains(rf"^-?[0-9]+(\.[0-9]{{1,{column.scale}}})?$") if column.scale else text.str.contains(INTEGER)
+        fine = text.str.contains(_decimal(column))
         message = f"{name} has at most {column.scale} decimals"
         rules.append(Rule(name, "SCALE", (lexical & ~fine).fill_null(False), message, text))
     # More digits than the type holds; 1E400 is infinite.
@@ -186,7 +239,7 @@ def _rules(column: Column) -> list[Rule]:
 def _text(column: Column) -> list[Rule]:
     text, name, rules = pl.col(column.name), column.name, []
     if column.min_length is not None:
-        short = (text.str.len_chars() < column.min_length) & (text != "")
+        short = (text.str.len_chars() < column.min_length) & _given(column)
         rules.append(
             Rule(name, "LENGTH", short.fill_null(False), f"{name} needs at least {column.min_length} characters", text)
         )
@@ -194,9 +247,14 @@ def _text(column: Column) -> list[Rule]:
         long = text.str.len_chars() > column.max_length
         rules.append(Rule(name, "LENGTH", long.fill_null(False), f"{name} has at most {column.max_length} characters", text))
     if column.pattern is not None:
-        wrong = ~text.str.contains(column.pattern) & (text != "")
+        wrong = ~text.str.contains(column.pattern) & _given(column)
         rules.append(Rule(name, "PATTERN", wrong.fill_null(False), f"{name} must match {column.pattern}", text))
     return rules
+
+
+def _given(column: Column) -> pl.Expr:
+    """Whether there is a text to judge: an empty one is missing where the column is required."""
+    return pl.col(column.name) != "" if column.required else pl.lit(True)
 
 
 def _bounds(column: Column, typed: pl.Expr) -> list[Rule]:
@@ -222,7 +280,9 @@ def _outside(column: Column, typed: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     return low, high
 
 
-def _literal(column: Column, value: Decimal | int) -> pl.Expr:
+def _literal(column: Column, value: Any) -> pl.Expr:
+    if column.kind == "date":
+        return pl.lit(value, pl.Date)
     if column.kind == "decimal":
         return pl.lit(Decimal(value), pl.Decimal(38, column.scale))
     return pl.lit(float(value)) if column.kind == "number" else pl.lit(int(value), pl.Int64)
@@ -244,6 +304,12 @@ def _most(column: Column) -> str:
 def _own(contract: Contract) -> list[Rule]:
     """Rules of the schema's own, over typed columns; one that comes to null (a value is absent) is not broken."""
     return [
-        Rule(None, name.upper(), (~holds).fill_null(False), f"the rule {name.replace('_', ' ')!r} does not hold")
-        for name, holds in contract.rules
+        Rule(
+            rule.column,
+            rule.code,
+            (~rule.holds).fill_null(False),
+            f"the rule {rule.name.replace('_', ' ')!r} does not hold",
+            pl.col(rule.column) if rule.column else None,
+        )
+        for rule in contract.rules
     ]
