@@ -81,7 +81,7 @@ class PlanSteps:
             return replace(planning, item=Unplannable(job_id, fault.fault, fault.message))
         except NotFound as fault:
             return replace(planning, item=Unplannable(job_id, "INPUT_MISSING", fault.message))
-        except (Unavailable, OSError) as fault:
+        except Unavailable as fault:
             return _returned(planning, fault)
         except Exception as fault:
             event("bug", "The scan of an input failed.", level=logging.ERROR, error=fault, job=job_id)
@@ -140,7 +140,7 @@ class RecordPlansPartition(StatelessSinkPartition[Planning]):
 
 
 def _returned(planning: Planning, fault: Exception) -> Planning:
-    expected = isinstance(fault, Unavailable | OSError)
+    expected = isinstance(fault, Unavailable)
     event(
         "handed_back",
         f"A plan comes again: {fault}",

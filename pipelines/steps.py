@@ -110,8 +110,6 @@ class Steps:
                 data = self._blobs.read(source.blob_key, source.offset, source.length)
         except NotFound as fault:
             return Failed(batch.key, "INPUT_MISSING", fault.message)
-        except OSError as fault:
-            raise Unavailable(f"The input of job {batch.key.job_id} cannot be read: {fault.strerror}.") from fault
         if hashlib.sha256(data).digest() != batch.sha256:
             why = f"batch {batch.key.batch_no} is not what was planned: its input has changed since."
             return Failed(batch.key, "CHANGED", why)

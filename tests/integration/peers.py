@@ -150,6 +150,8 @@ class ProductsPeer(ProductsServiceServicer):
         self.written: Counter[Key] = Counter()
         self.closed: set[str] = set()
         self.refused: set[Key] = set()
+        #: The key that answers carry instead of their own.
+        self.mistaken: Key | None = None
         #: What is called while a group is written.
         self.during: Callable[[Sequence[Key]], None] = lambda keys: None
         self.lock = threading.Lock()
@@ -168,6 +170,9 @@ class ProductsPeer(ProductsServiceServicer):
             self.journal.append(("load", tuple(keys)))
             answer = products_pb2.LoadResponse(outcomes=[self._write(header, chunks) for header, chunks in group])
         self.faults.after("Load", context)
+        if self.mistaken:
+            for outcome in answer.outcomes:
+                outcome.receipt.key.job_id, outcome.receipt.key.batch_no = self.mistaken
         return answer
 
     def ListCategories(

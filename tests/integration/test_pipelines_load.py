@@ -347,6 +347,16 @@ def test_a_lost_reply_is_harmless(around: Peers, method: str) -> None:
     assert len(around.jobs.receipts) == 1
 
 
+def test_an_answer_about_another_batch_is_not_taken_for_this_ones(around: Peers) -> None:
+    keys, others = around.submit(csv_of(10)), around.add(csv_of(10))
+    around.products.mistaken = others[0]
+    with flowing(around) as flow:
+        until(lambda: len(flow.consumer.handed_back) > 0)
+        assert not around.jobs.acknowledged
+        around.products.mistaken = None
+        until(lambda: around.settled(keys))
+
+
 def test_the_transport_is_not_told_before_jobs(around: Peers) -> None:
     """The mechanism behind 'no loss': dies when the sink acknowledges earlier."""
     around.jobs.faults.held["Acknowledge"] = held = threading.Event()
