@@ -174,7 +174,7 @@ def test_what_was_claimed_is_not_claimed_again() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 2 * FLIGHT_BYTES), st.integers(1, 6)), max_size=12),
+    st.lists(st.tuples(st.integers(1, 2 * FLIGHT_BYTES), st.integers(1, 6)), max_size=12),
     st.lists(st.integers(0, 15), max_size=30),
 )
 def test_splitting_loses_and_doubles_nothing(made: list[tuple[int, int]], numbers: list[int]) -> None:
