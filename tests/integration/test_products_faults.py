@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import grpc
+import psutil
 import psycopg
 import pytest
 
@@ -84,15 +85,21 @@ async def test_the_same_batch_from_two_sides_at_once_is_written_once(products: P
             assert products.count(sent.job_id) == 200
 
 
-async def test_groups_that_overlap_in_opposite_orders_do_not_deadlock(products: Products) -> None:
+async def test_groups_that_overlap_in_opposite_orders_do_not_deadlock(
+    products: Products, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "TRIES", 1)  # so that a deadlock shows
+    products.sql(
+        """CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.005); RETURN NEW; END $$;
+           CREATE TRIGGER slow BEFORE INSERT ON products.ledger FOR EACH ROW EXECUTE FUNCTION slow()"""
+    )
     jobs = sorted(uuid7() for _ in range(8))
     group = [Sent.of(frame(5), job, number) for job in jobs for number in range(3)]
     async with serving(products.dsn) as replica:
-        for _ in range(10):
+        for _ in range(4):
             there, back = await asyncio.gather(products.load(*group), replica.load(*reversed(group)))
             assert list(there) == list(reversed(back))
             products.sql("DELETE FROM products.ledger")
-    assert products.sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == [(0,)]
 
 
 async def test_a_call_that_is_cancelled_in_mid_stream_writes_nothing(products: Products) -> None:
@@ -298,6 +305,18 @@ async def test_a_bug_is_internal_with_an_id_and_no_cause(products: Products) -> 
     assert "ledger" not in (failed.value.details() or "")
 
 
+async def test_a_copy_that_wrote_fewer_rows_than_the_receipt_says_is_undone(
+    products: Products, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An encoder that loses rows without a word, as pgpq does when its last bytes are not asked for."""
+    monkeypatch.setattr("api.products.incoming.encode", lambda stream, header, first_id: b"")
+    for other in ([], [Sent(rejected=1)]):
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await products.load(Sent.of(frame(10)), *other)
+        assert code_of(failed) is grpc.StatusCode.INTERNAL
+    assert products.sql("SELECT count(*) FROM products.ledger") == [(0,)]
+
+
 async def test_small_groups_that_wait_together_are_committed_together(products: Products) -> None:
     with copies_held(products):
         first = []
@@ -354,7 +373,11 @@ async def test_a_database_that_is_away_is_unavailable_and_comes_back(tmp_path: P
         async with serving(server.dsn) as products:
             sent, later = Sent.of(frame(100)), Sent.of(frame(100))
             await products.load(sent)
+            assert server.process
+            backends = psutil.Process(server.process.pid).children(recursive=True)
             server.kill()
+            # They notice a little later, and go on committing until then.
+            await asyncio.to_thread(psutil.wait_procs, backends, 10)
             calls = (
                 products.load(later),
                 products.close_job(sent.job_id),

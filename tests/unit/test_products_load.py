@@ -81,20 +81,17 @@ async def test_a_small_group_waits_for_one_large_one_at_most() -> None:
 
 
 async def test_large_groups_do_not_starve_behind_small_ones() -> None:
-    database = Database()
-    loads = loader(database)
-    done: list[int] = []
-
-    async def small() -> None:
-        for number in range(1, 50):
-            await loads.load([batch(number)])
-            done.append(number)
-
-    flood = [asyncio.create_task(small()) for _ in range(3)]
-    await asyncio.sleep(0)
-    await loads.load([batch(0, LARGE)])
-    assert len(done) < 20
-    await asyncio.gather(*flood)
+    """Though small ones come all the time, also while a transaction is under way."""
+    loads = loader(Database())
+    flood, large = [], None
+    for number in range(1, 60):
+        flood.append(asyncio.create_task(loads.load([batch(number)])))
+        if number == 20:
+            large = asyncio.create_task(loads.load([batch(0, LARGE)]))
+        await asyncio.sleep(0)
+    assert large is not None
+    assert large.done()
+    await asyncio.gather(large, *flood)
 
 
 async def test_a_transaction_of_small_groups_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,14 +174,14 @@ async def test_who_has_gone_is_not_loaded_and_who_goes_in_his_turn_disturbs_nobo
     database = Database()
     database.open.clear()
     loads = loader(database)
-    first, second, third = await queued(loads, [batch(0)], [batch(1)], [batch(2)])
-    first.cancel()
-    second.cancel()
+    first, second, large, last = await queued(loads, [batch(0)], [batch(1)], [batch(2, LARGE)], [batch(3)])
+    for gone in (first, second, large):
+        gone.cancel()
     await asyncio.sleep(0)
     database.open.set()
-    assert isinstance((await third)[0], Receipt)
+    assert isinstance((await last)[0], Receipt)
     await loads.drain()
-    assert database.transactions == [[0], [2]]
+    assert database.transactions == [[0], [3]]
 
 
 def test_the_budget_is_given_back() -> None:
