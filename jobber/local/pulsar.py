@@ -48,11 +48,14 @@ class PulsarStandalone:
         self._with_parent = with_parent
         self.log = self.folder / "pulsar.log"
         self._ports = self.folder / "ports"
-        known = self._ports.read_text().split() if self._ports.exists() else ["0", "0"]
         # Clients hold on to the advertised port: a restart keeps it.
-        self.port = port or int(known[0]) or free_port()
-        self.admin_port = admin_port or int(known[1]) or free_port()
+        known = _numbers(self._ports)
+        self.port = port or known[0] or free_port()
+        self.admin_port = admin_port or known[1] or free_port()
+        while self.admin_port == self.port:
+            self.admin_port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self._wanted = False
 
     @property
     def url(self) -> str:
@@ -70,28 +73,37 @@ class PulsarStandalone:
         Raises Unavailable: Java or Maven are missing, or it does not come up (with the end of its log).
         """
         again = (self.folder / "metadata").exists()
+        self._wanted = True
         for _ in range(3):
             self._start_once(timeout)
             if not again or self._usable():
                 return
+            if not self._wanted:
+                raise Unavailable("Pulsar was stopped before it was up.")
             # After kill -9 the metadata store deletes the dead process's registration late, and sometimes the new one's.
-            self.stop()
+            self._end(30)
         raise Unavailable(f"Pulsar lost its bookie's registration at every start; see {self.log}")
 
     def stop(self, timeout: float = 30) -> None:
-        """Stop cleanly; the hard way after `timeout` seconds."""
+        """Stop cleanly; the hard way after `timeout` seconds. A start under way in another thread raises Unavailable."""
+        self._wanted = False
+        self._end(timeout)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._wanted = False
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def _end(self, timeout: float) -> None:
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(timeout)
             except subprocess.TimeoutExpired:
-                self.kill()
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        if self.process and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+                self.process.kill()
+                self.process.wait()
 
     def wipe(self) -> None:
         """Forget every message and subscription; only while it is stopped."""
@@ -216,6 +228,8 @@ def jars() -> Path:
     with (home / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not library.is_dir():
+            for left in home.glob("lib.*"):  # of one that was killed
+                shutil.rmtree(left)
             _fetch(pom, home, library)
     return library
 
@@ -242,3 +256,11 @@ def _fetch(pom: Path, home: Path, library: Path) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(fresh)
+
+
+def _numbers(ports: Path) -> tuple[int, int]:
+    """The two ports that the file holds; zeros when there is none, or half of one."""
+    with contextlib.suppress(OSError, ValueError):
+        broker, admin = map(int, ports.read_text().split())
+        return broker, admin
+    return 0, 0

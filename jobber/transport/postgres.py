@@ -187,11 +187,16 @@ class PostgresConsumer:
         return []
 
     def _hear(self, session: Session, wait: float) -> None:
-        """Sleep until something is announced, for `wait` seconds at most; take in what is announced."""
-        if wait > 0:
+        """Take in what is announced; when that is nothing, sleep until something is, for `wait` seconds at most."""
+        self._take_in(session)
+        # What libpq has read already does not make the socket readable.
+        if wait > 0 and not self._promising:
             readable = select.poll()
             readable.register(session.fileno(), select.POLLIN)
             readable.poll(wait * 1000)
+            self._take_in(session)
+
+    def _take_in(self, session: Session) -> None:
         session.pgconn.consume_input()
         while (announced := session.pgconn.notifies()) is not None:
             self._promise(announced.extra.decode())

@@ -15,6 +15,9 @@ ANSWER_WITHIN = 5.0
 #: Guards the making of the schema; any number that nothing else in the database locks.
 SCHEMA_LOCK = 0x4A0B0002
 
+#: Of the table, as sql/schema.sql makes it.
+COLUMNS = "topic id body visible_at holder"
+
 #: What means that the database, or the transport's table in it, is away for now. All else is a bug or a wrong set-up.
 LOST = (
     psycopg.OperationalError,
@@ -85,11 +88,22 @@ def _arguments(dsn: str, name: str) -> dict[str, Any]:
 
 def _make_schema(session: Session) -> None:
     """Make the table unless it is there; safe when several processes do it at once."""
-    # Not to_regclass: within one transaction it goes on saying no, out of its cache, when another has made the table meanwhile.
-    there = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'transport' AND tablename = 'messages')"
-    if session.execute(there).fetchone() == (True,):
+    if _columns(session) == COLUMNS:
         return
     with session.transaction():
         session.execute("SELECT pg_advisory_xact_lock(%s)", [SCHEMA_LOCK])
-        if session.execute(there).fetchone() != (True,):
+        if _columns(session) != COLUMNS:
+            # One of another version goes: what it holds is issued again.
+            session.execute("DROP TABLE IF EXISTS transport.messages")
             session.execute((Path(__file__).parent / "sql" / "schema.sql").read_bytes())
+
+
+def _columns(session: Session) -> str | None:
+    # Not to_regclass: within one transaction it goes on saying no, out of its cache, when another has made the table meanwhile.
+    # It would then be dropped with what is in it.
+    row = session.execute(
+        "SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute"
+        " JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = relnamespace"
+        " WHERE nspname = 'transport' AND relname = 'messages' AND attnum > 0 AND NOT attisdropped"
+    ).fetchone()
+    return row[0] if row else None

@@ -111,17 +111,80 @@ def test_what_was_published_before_anybody_received_is_there(post: Post) -> None
     assert gather(first, 1, first.acknowledge) == [b"early"]
 
 
+def test_to_publish_nothing_is_nothing(post: Post) -> None:
+    post.publish()
+
+
 def test_nothing_is_received_when_there_is_nothing(post: Post) -> None:
     assert post.consumer().receive(0.2) == []
 
 
 def test_each_message_goes_to_one_consumer(post: Post) -> None:
-    one, two = post.consumer((("a",), 5)), post.consumer((("a",), 5))
-    post.publish(*(b"%d" % number for number in range(200)))
+    bodies = sorted(b"%d" % number for number in range(200))
+    found: list[bytes] = []
+
+    def consume(consumer: Consumer) -> int:
+        mine, quiet = 0, 0
+        while quiet < (3 if len(found) >= len(bodies) else 100):
+            deliveries = consumer.receive(0.2)
+            consumer.acknowledge(deliveries)
+            found.extend(item.body for item in deliveries)
+            mine, quiet = mine + len(deliveries), 0 if deliveries else quiet + 1
+            time.sleep(0.005)
+        return mine
+
+    consumers = [post.consumer((("a",), 5)), post.consumer((("a",), 5))]
+    post.publish(*bodies)
     with ThreadPoolExecutor(2) as pool:
-        halves = [pool.submit(gather, consumer, 200, consumer.acknowledge, 6) for consumer in (one, two)]
-    found = [body for half in halves for body in half.result()]
-    assert sorted(found) == sorted(b"%d" % number for number in range(200))
+        shares = list(pool.map(consume, consumers))
+    assert sorted(found) == bodies
+    assert min(shares) > 0
+
+
+def test_threads_may_receive_from_one_consumer(post: Post) -> None:
+    consumer = post.consumer((("a",), 5))
+    bodies = sorted(b"%d" % number for number in range(200))
+    post.publish(*bodies)
+    found: list[bytes] = []
+
+    def consume(_: int) -> None:
+        deadline = time.monotonic() + 20
+        while len(found) < len(bodies) and time.monotonic() < deadline:
+            deliveries = consumer.receive(0.2)
+            consumer.acknowledge(deliveries)
+            found.extend(item.body for item in deliveries)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(consume, range(4)))
+    assert sorted(found) == bodies
+
+
+def test_a_waiting_consumer_is_woken(post: Post) -> None:
+    consumer = post.consumer((("a",), 5), (("b",), 5))
+    late = 0.0
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(10):
+            waiting = pool.submit(consumer.receive, 30)
+            time.sleep(0.1)
+            post.publish(b"1", to="b")
+            published = time.monotonic()
+            consumer.acknowledge(waiting.result())
+            late += time.monotonic() - published
+    # A few milliseconds each; to look by itself once a second would be several seconds.
+    assert late < 1.5
+
+
+def test_topics_of_any_name_are_told_apart(post: Post) -> None:
+    names = ("a", "a.b", "a/b", "a%2Fb", "ä ö", "a-partition-1")
+    consumer = post.consumer((names, 10))
+    for name in names:
+        post.publish(name.encode(), to=name)
+    received: list[Delivery] = []
+    while len(received) < len(names):
+        found = consumer.receive(10)
+        assert found
+        received += found
+    assert {(item.topic, item.body) for item in received} == {(post.topic(name), name.encode()) for name in names}
 
 
 def test_what_is_acknowledged_does_not_come_again(post: Post) -> None:
@@ -166,6 +229,55 @@ def test_what_is_handed_back_comes_again_later(post: Post) -> None:
     assert gather(consumer, 1, consumer.acknowledge) == [b"1"]
 
 
+def test_what_is_handed_back_goes_to_others_too(post: Post) -> None:
+    first, second = post.consumer(), post.consumer()
+    post.publish(b"1")
+    held: list[Delivery] = []
+    while not held:
+        for consumer, other in ((first, second), (second, first)):
+            held = held or consumer.receive(0.3)
+            if held:
+                consumer.hand_back(held, 0)
+                consumer.receive(0)
+                consumer.close()
+                assert gather(other, 1, other.acknowledge) == [b"1"]
+                break
+
+
+def test_what_is_handed_back_too_late_disturbs_nobody(post: Post) -> None:
+    first = post.consumer()
+    post.publish(b"1")
+    held = first.receive(10)
+    first.close()
+    second = post.fresh()
+    again = second.receive(10)
+    assert [item.body for item in again] == [b"1"]
+    first.hand_back(held, 0)
+    assert second.receive(1.5) == []
+    second.acknowledge(again)
+
+
+def test_a_closed_consumer_receives_nothing_and_takes_no_harm(post: Post) -> None:
+    consumer = post.consumer()
+    post.publish(b"1")
+    held = consumer.receive(10)
+    consumer.close()
+    consumer.close()
+    consumer.acknowledge(held)
+    with pytest.raises(Unavailable):
+        consumer.receive(0)
+
+
+def test_a_consumer_can_be_closed_while_it_waits(post: Post) -> None:
+    consumer = post.consumer()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(consumer.receive, 60)
+        time.sleep(0.2)
+        consumer.close()
+        with pytest.raises(Unavailable):
+            waiting.result(10)
+
+
 def test_groups_take_turns(post: Post) -> None:
     consumer = post.consumer((("bulk",), 1), (("a",), 10))
     post.publish(*(b"bulk" for _ in range(50)), to="bulk")
@@ -178,6 +290,15 @@ def test_groups_take_turns(post: Post) -> None:
         found += [item.body for item in deliveries]
     assert b"small" in found
     assert found.count(b"bulk") >= 2
+
+
+def test_topics_of_a_group_take_turns(post: Post) -> None:
+    consumer = post.consumer((("a", "b"), 1))
+    post.publish(*(b"many" for _ in range(50)), to="a")
+    post.publish(*(b"few" for _ in range(2)), to="b")
+    time.sleep(0.5)
+    found = [body for _ in range(20) for body in gather(consumer, 1, consumer.acknowledge)]
+    assert found.count(b"few") == 2
 
 
 def test_a_group_gives_no_more_than_its_most(post: Post) -> None:
@@ -193,7 +314,7 @@ def test_a_group_gives_no_more_than_its_most(post: Post) -> None:
 
 def test_thousands_arrive_and_are_acknowledged_from_many_threads(post: Post) -> None:
     consumer = post.consumer((("a",), 50))
-    count = 3000
+    count = 5000
     for start in range(0, count, 500):
         post.publish(*(b"%d" % number for number in range(start, start + 500)))
     found: list[bytes] = []
@@ -215,9 +336,11 @@ def test_thousands_arrive_and_are_acknowledged_from_many_threads(post: Post) -> 
     ids=["postgres", "pulsar"],
 )
 def test_a_transport_that_is_away_is_unavailable(away: TransportSettings) -> None:
+    began = time.monotonic()
     consumer = open_consumer(away, [Group(("a.fast",), 1)], "test")
-    with pytest.raises(Unavailable):
-        consumer.receive(0.1)
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            consumer.receive(0.1)
     consumer.close()
 
     async def publish() -> None:
@@ -229,3 +352,4 @@ def test_a_transport_that_is_away_is_unavailable(away: TransportSettings) -> Non
 
     with pytest.raises(Unavailable):
         asyncio.run(publish())
+    assert time.monotonic() - began < 20
