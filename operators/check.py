@@ -11,6 +11,8 @@ from jobber.contract import DECIMAL, INTEGER, NUMBER, Column, Contract
 from operators.frames import FAULTS, Checked
 
 _LEXICAL = {"integer": INTEGER, "decimal": DECIMAL, "number": NUMBER, "boolean": "^(true|false)$"}
+#: Wide enough to compare a decimal with its bounds, however many decimals it has.
+_EXACT = pl.Decimal(38, 18)
 _DATE = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _NAMES = {
     "integer": "a whole number",
@@ -222,17 +224,14 @@ def _rules(column: Column) -> list[Rule]:
         message = f"{name} has at most {column.scale} decimals"
         rules.append(Rule(name, "SCALE", (lexical & ~fine).fill_null(False), message, text))
     # More digits than the type holds; 1E400 is infinite.
-    unfit = lexical & (~typed.is_finite() if column.kind == "number" else typed.is_null())
-    low, high = _outside(column, typed)
-    wide_low = (unfit & text.str.starts_with("-")).fill_null(False)
-    wide_high = (unfit & ~text.str.starts_with("-")).fill_null(False)
-    # What is no number has no range.
-    if column.minimum is not None:
-        rules.append(Rule(name, "RANGE", wide_low | (lexical & low).fill_null(False), _least(column), text))
-    if column.maximum is not None:
-        rules.append(Rule(name, "RANGE", wide_high | (lexical & high).fill_null(False), _most(column), text))
-    if column.minimum is None or column.maximum is None:
-        rules.append(Rule(name, "RANGE", unfit.fill_null(False), f"{name} is out of range", text))
+    unfit = (lexical & (~typed.is_finite() if column.kind == "number" else typed.is_null())).fill_null(False)
+    # What has too many decimals was rounded on its way to its type.
+    low, high = _outside(column, text.cast(_EXACT, strict=False) if column.kind == "decimal" else typed)
+    negative = text.str.starts_with("-").fill_null(False)
+    too_low = (unfit & negative) | (lexical & low).fill_null(False)
+    too_high = (unfit & ~negative) | (lexical & high).fill_null(False)
+    rules.append(Rule(name, "RANGE", too_low, _least(column), text))
+    rules.append(Rule(name, "RANGE", too_high, _most(column), text))
     return rules
 
 
@@ -262,6 +261,10 @@ def _bounds(column: Column, typed: pl.Expr) -> list[Rule]:
         return _text(column)
     low, high = _outside(column, typed)
     rules = []
+    if column.kind == "number":
+        infinite = (~typed.is_finite()).fill_null(False)
+        rules.append(Rule(column.name, "RANGE", infinite, f"{column.name} must be a finite number", typed))
+        low, high = low & ~infinite, high & ~infinite
     if column.minimum is not None:
         rules.append(Rule(column.name, "RANGE", low.fill_null(False), _least(column), typed))
     if column.maximum is not None:
@@ -294,10 +297,14 @@ def _required(column: Column, value: pl.Expr) -> Rule:
 
 
 def _least(column: Column) -> str:
+    if column.minimum is None:
+        return f"{column.name} is out of range"
     return f"{column.name} must be {'above' if column.above_minimum else 'at least'} {column.minimum}"
 
 
 def _most(column: Column) -> str:
+    if column.maximum is None:
+        return f"{column.name} is out of range"
     return f"{column.name} must be {'below' if column.below_maximum else 'at most'} {column.maximum}"
 
 
@@ -308,7 +315,7 @@ def _own(contract: Contract) -> list[Rule]:
             rule.column,
             rule.code,
             (~rule.holds).fill_null(False),
-            f"the rule {rule.name.replace('_', ' ')!r} does not hold",
+            f"the rule {rule.name.replace('__', '_').replace('_', ' ')!r} does not hold",
             pl.col(rule.column) if rule.column else None,
         )
         for rule in contract.rules

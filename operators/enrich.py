@@ -15,7 +15,7 @@ def enrich(records: pl.DataFrame, args: Args, lookups: Lookups) -> Checked:
     Raises ValueError when the job type lost or made rows: that is a bug of it, never a reject.
     """
     rows = args.enrich(records, lookups)
-    if not rows["row_no"].equals(records["row_no"]):
+    if rows.schema.get("row_no") != pl.Int64 or not rows["row_no"].equals(records["row_no"]):
         raise ValueError(f"{type(args).__name__}.enrich must answer one row for each record, in order, with its row_no")
     if args.target is None:
         return Checked(rows, pl.DataFrame(schema=FAULTS))

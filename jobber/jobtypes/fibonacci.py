@@ -22,12 +22,13 @@ class Fibonacci(Args, frozen=True):
     contract = Iterations
 
     def enrich(self, records: pl.DataFrame, lookups: Lookups) -> pl.DataFrame:
-        """Add `value`, the decimal text of F(iterations): it outgrows 64 bits at 93."""
+        """`value` is the decimal text of F(iterations): it outgrows 64 bits at 93."""
         wanted = records["iterations"].unique().sort().to_list()
         numbers = sequence(wanted)
         values = pl.Series([numbers[n] for n in wanted], dtype=pl.String)
         keys = pl.Series(wanted, dtype=pl.Int32)
-        return records.with_columns(value=pl.col("iterations").replace_strict(keys, values, return_dtype=pl.String))
+        value = pl.col("iterations").replace_strict(keys, values, return_dtype=pl.String)
+        return records.select("row_no", "iterations", value=value)
 
 
 def sequence(wanted: list[int]) -> dict[int, str]:

@@ -24,6 +24,9 @@ class LoadProducts(Args, frozen=True):
         if not charges:
             return records
         names = pl.Series(list(charges.keys()), dtype=pl.String)
-        values = pl.Series(list(charges.values()), dtype=pl.String).cast(pl.Decimal(12, 2))
+        texts = pl.Series(list(charges.values()), dtype=pl.String)
+        if not texts.str.contains(r"^[0-9]+(\.[0-9]{1,2})?$").all():  # a cast alone would round
+            raise ValueError("a charge is no amount to the cent")
+        values = texts.cast(pl.Decimal(12, 2))
         charge = pl.col("category").replace_strict(names, values, default=None, return_dtype=pl.Decimal(12, 2))
         return records.with_columns(price=pl.col("price") + charge.fill_null(0))

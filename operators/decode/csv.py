@@ -21,7 +21,6 @@ from operators.csv_grammar import (
     Places,
     Switches,
     fields,
-    lone_returns,
     marks,
     record_pattern,
     spans,
@@ -29,7 +28,7 @@ from operators.csv_grammar import (
     strict,
     strict_pattern,
 )
-from operators.frames import Decoded, faults_of, is_utf8, not_text, shown
+from operators.frames import Decoded, faults_of, is_plain, not_plain, shown
 from operators.plan.buffer import OWN_BATCH
 
 #: A longer field is a file of another kind in the wrong place.
@@ -92,11 +91,9 @@ def _whole(
 
     May say no too often, never yes.
     """
-    kinds = found.kinds
-    plain = kinds == LF
-    if not plain.all() and (not (plain | (kinds == TAB) | (kinds == CR)).all() or lone_returns(array, found).size):
+    if _controls(found).size:
         return False
-    if b"\x7f" in data or not _text(data):
+    if not is_plain(data):
         return False
     if starts.size and int((stops - starts).max()) > MAX_FIELD:
         return False
@@ -106,9 +103,13 @@ def _whole(
     return int(_delimiters(array, found, dialect).size) == frame.height * (frame.width - 1)
 
 
-def _text(data: bytes) -> bool:
-    """Whether it is UTF-8 without control characters of two bytes."""
-    return data.isascii() or (is_utf8(data) and (b"\xc2" not in data or re.search(rb"\xc2[\x80-\x9f]", data) is None))
+def _controls(found: Marks) -> Places:
+    """Control characters but tabs and line ends; planning refuses a CR by itself."""
+    kinds = found.kinds
+    if (kinds == LF).all():
+        return found.controls[:0]
+    controls: Places = found.controls[(kinds != LF) & (kinds != TAB) & (kinds != CR)]
+    return controls
 
 
 def _delimiters(array: Bytes, found: Marks, dialect: Dialect) -> Places:
@@ -133,13 +134,9 @@ def _suspects(
     delimiters = _delimiters(array, found, dialect) if well_quoted else np.flatnonzero(array == dialect.delimiter[0])
     counts = np.searchsorted(delimiters, stops) - np.searchsorted(delimiters, starts)
     marked = (counts != columns - 1) | (stops - starts > MAX_FIELD)
-    kinds = found.kinds
-    places = [
-        found.controls[(kinds != LF) & (kinds != TAB) & (kinds != CR)],
-        lone_returns(array, found),
-        np.flatnonzero(array == 127) if b"\x7f" in data else np.empty(0, np.int64),
-        np.array(not_text(data), np.int64),
-    ]
+    if not is_plain(data):
+        marked |= not_plain(data, starts)
+    places = [_controls(found)]
     if not well_quoted:
         places.append(found.quotes)
     marked[np.maximum(np.searchsorted(starts, np.concatenate(places), "right") - 1, 0)] = True
@@ -188,12 +185,12 @@ def _fault(record: bytes, columns: int, dialect: Dialect) -> tuple[str, str] | N
         return _size(len(record))
     if b"\0" in record:
         return "NUL", "the record holds a NUL character"
-    if _CONTROL.search(record):
-        return "CONTROL", "the record holds a control character"
     try:
         record.decode()
     except UnicodeDecodeError as fault:
         return "ENCODING", f"byte {fault.start + 1} of the record (0x{record[fault.start]:02X}) is not UTF-8"
+    if _CONTROL.search(record):
+        return "CONTROL", "the record holds a control character"
     quoted = dialect.quote in record
     if quoted and strict_pattern(dialect).match(record) is None:
         return "QUOTE", "a quote must open a field at its start, close it at its end, and be doubled within"

@@ -19,7 +19,7 @@ from jobber.contract import Column, Contract
 from jobber.model import Format, Layout
 from operators.csv_grammar import Bytes, Places, Switches
 from operators.decode.json_record import MAX_DEPTH, MAX_FIELD, STEP, exact, is_number, is_text, written_out
-from operators.frames import CONTROL, Decoded, faults_of, not_text, shown
+from operators.frames import CONTROL, Decoded, faults_of, is_plain, not_plain, shown
 from operators.json_grammar import COMMA, Scan, without_space
 from operators.plan.buffer import OWN_BATCH
 from operators.plan.ndjson import lines
@@ -56,11 +56,6 @@ class _Source:
         """The bytes of one record."""
         starts, stops = self.bounds
         return self.data[starts[index] : stops[index]]
-
-    def of(self, places: Places | Sequence[int]) -> Places:
-        """The records in which the places are."""
-        found: Places = np.maximum(np.searchsorted(self.bounds[0], places, "right") - 1, 0)
-        return found
 
     def counts(self, places: Places) -> Places:
         """How many of the places are in each record."""
@@ -116,8 +111,8 @@ def _quick(source: _Source, layout: Layout, contract: Contract) -> tuple[pl.Data
     if decoders is None:
         return None
     one, many = decoders
-    places = np.array((np.flatnonzero(array == 127).tolist() if b"\x7f" in data else []) + not_text(data), np.int64)
-    records = None if places.size or len(data) > OWN_BATCH else _all(source, one, many)
+    plain = is_plain(data)
+    records = None if not plain or len(data) > OWN_BATCH else _all(source, one, many)
     broken: list[int] = []
     if records is None:
         records, broken = _one_by_one(source, one)
@@ -125,11 +120,12 @@ def _quick(source: _Source, layout: Layout, contract: Contract) -> tuple[pl.Data
     keys = _key_ends(array)
     deep = data.count(b"{") + data.count(b"[") - len(records) >= MAX_DEPTH
     # Each record holds each key it has at least once: when the sums agree, none stands twice and none is unknown.
-    if not broken and not places.size and not deep and int(present.sum()) == keys.size:
+    if not broken and plain and not deep and int(present.sum()) == keys.size:
         return frame, suspect
     suspect |= present != source.counts(keys)
     suspect[broken] = True
-    suspect[source.of(places)] = True
+    if not plain:
+        suspect |= not_plain(data, source.bounds[0])
     if deep:
         # `[` and `{` differ in one bit from each other, and in more from all else.
         suspect |= source.counts(np.flatnonzero((array | 0x20) == ord("{"))) > MAX_DEPTH

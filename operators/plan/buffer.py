@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from jobber.errors import StructureFault
-from jobber.model import PlannedBatch
-from operators.csv_grammar import Bytes
+from jobber.model import InputOptions, PlannedBatch
+from operators.csv_grammar import Bytes, Places
 
 #: A record that is longer is a batch of its own, and is rejected for its size.
 OWN_BATCH = 8 << 20
@@ -28,9 +28,18 @@ class Cut:
     stop: int | None = None
 
 
+def cut_of(starts: Places, stops: Places, size: int, options: InputOptions) -> Cut:
+    """The next batch of the records that are in the first `size` bytes. A huge one goes alone: it is never taken apart."""
+    count = min(max(int(np.searchsorted(stops, options.batch_bytes, "right")), 1), options.batch_rows, starts.size)
+    huge = np.flatnonzero(stops[:count] - starts[:count] > OWN_BATCH)
+    if huge.size:
+        count = int(huge[0]) or 1
+    return Cut(size if count == starts.size else int(starts[count]), count)
+
+
 def further(target: int, size: int) -> int:
     """How many bytes to look at when no record ends in the first `target` of the `size` that are here."""
-    return min(max(target, size) * 2, MAX_RECORD + 1)
+    return min(max(target, size) * 4, MAX_RECORD + 1)
 
 
 def too_long(row: int) -> StructureFault:

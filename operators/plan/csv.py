@@ -21,7 +21,7 @@ from operators.csv_grammar import (
     strict,
 )
 from operators.frames import CONTROL
-from operators.plan.buffer import MAX_RECORD, OWN_BATCH, Buffer, Cut, further, too_long
+from operators.plan.buffer import MAX_RECORD, OWN_BATCH, Buffer, Cut, cut_of, further, too_long
 from operators.plan.ndjson import check_mapping
 
 #: A header longer than this is none.
@@ -36,7 +36,7 @@ def plan_csv(buffer: Buffer, contract: Contract, options: InputOptions) -> Itera
     yield read_header(buffer, dialect, contract, options)
     target = options.batch_bytes
     while buffer.fill(target + 1):
-        cut = _cut(buffer, dialect, target, options.batch_rows)
+        cut = _cut(buffer, dialect, target, options)
         if cut is None:  # no record ends in what is here
             if buffer.whole:
                 raise StructureFault("QUOTE", f"A quote opened in record {buffer.row} is never closed.")
@@ -63,29 +63,19 @@ def dialect_of(options: InputOptions) -> Dialect:
     return Dialect(delimiter.encode(), quote.encode())
 
 
-def _cut(buffer: Buffer, dialect: Dialect, target: int, most: int) -> Cut | None:
+def _cut(buffer: Buffer, dialect: Dialect, target: int, options: InputOptions) -> Cut | None:
     """The next batch: whole records of about `target` bytes; None when more bytes are needed to see a record's end."""
     data = buffer.head(target)
     # What lies between the marks of a huge record would fill the memory.
-    found = _strict_ends(buffer, data, dialect) if data.size <= OWN_BATCH else None
+    found = _strict_ends(buffer, data, dialect) if data.size <= max(OWN_BATCH, options.batch_bytes) else None
     if found is None:
-        found = _exact_ends(buffer, dialect, target, most)
+        found = _exact_ends(buffer, dialect, target, options.batch_rows)
         if found is None:
             return None
         data = buffer.head(len(buffer))
     ends, size = found
     starts, stops = spans(ends, data[:size], size)
-    if starts.size > most:
-        starts, stops = starts[:most], stops[:most]
-        size = int(ends[np.searchsorted(ends, stops[-1])]) + 1
-    long = np.flatnonzero(stops - starts > OWN_BATCH)
-    if long.size:  # a huge record goes alone: it is rejected without being taken apart
-        first = int(long[0])
-        if first:
-            return Cut(int(starts[first]), first)
-        if starts.size > 1:
-            return Cut(int(starts[1]), 1)
-    return Cut(size, int(starts.size))
+    return cut_of(starts, stops, size, options)
 
 
 def _strict_ends(buffer: Buffer, data: Bytes, dialect: Dialect) -> tuple[Places, int] | None:

@@ -32,9 +32,8 @@ def detect(buffer: Buffer, options: InputOptions) -> Format:
     for magic, fault, message in _FOREIGN:
         if head.startswith(magic) and (magic != b"BZh" or head[4:10] == b"1AY&SY"):  # "BZh" alone might be a column's name
             raise StructureFault(fault, message)
-    # UTF-16 without a mark: every other byte of ASCII text is NUL.
-    sample = head[:256]
-    if len(sample) >= 4 and (sample[0::2].count(0) * 4 > len(sample) or sample[1::2].count(0) * 4 > len(sample)):
+    # UTF-16 without a mark: nearly every other byte of a header or of a key is NUL.
+    if any(half.count(0) * 4 > len(half) * 3 for half in (head[0:256:2], head[1:256:2])):
         raise StructureFault("ENCODING", "It looks like UTF-16 (every other byte is NUL); save it as UTF-8.")
     if options.encoding.lower() not in _UTF8:
         raise StructureFault("ENCODING", f"This version reads UTF-8; {options.encoding!r} is not served.")

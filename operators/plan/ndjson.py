@@ -9,7 +9,7 @@ from jobber.errors import StructureFault
 from jobber.model import Format, InputOptions, Layout
 from operators.csv_grammar import LF, SPACE, Bytes, Places, spans
 from operators.json_grammar import without_space
-from operators.plan.buffer import MAX_RECORD, OWN_BATCH, Buffer, Cut, further, too_long
+from operators.plan.buffer import MAX_RECORD, Buffer, Cut, cut_of, further, too_long
 
 
 def plan_ndjson(buffer: Buffer, contract: Contract, options: InputOptions) -> Iterator[Layout | Cut]:
@@ -26,17 +26,10 @@ def plan_ndjson(buffer: Buffer, contract: Contract, options: InputOptions) -> It
                 raise too_long(buffer.row)
             target = further(target, len(buffer))
             continue
-        target = options.batch_bytes
         starts, stops = lines(data[:size])
-        cut = Cut(size, int(starts.size))
-        if starts.size > options.batch_rows:
-            cut = Cut(int(starts[options.batch_rows]), options.batch_rows)
-            target = min(target, cut.size * 2)  # what is beyond the most rows would be looked at again and again
-        long = np.flatnonzero(stops[: cut.rows] - starts[: cut.rows] > OWN_BATCH)
-        if long.size and (first := int(long[0])):
-            cut = Cut(int(starts[first]), first)
-        elif long.size and starts.size > 1:
-            cut = Cut(int(starts[1]), 1)
+        cut = cut_of(starts, stops, size, options)
+        # Short records: what is beyond the most rows of a batch would be looked at again and again.
+        target = min(options.batch_bytes, cut.size * 2) if cut.rows == options.batch_rows else options.batch_bytes
         yield cut
     if buffer.row == 1:
         raise StructureFault("EMPTY", "The file is empty.")
