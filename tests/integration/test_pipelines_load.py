@@ -2,101 +2,21 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
-import grpc
 import pytest
-from bytewax.testing import run_main
 
-from jobber.blobs.store import Blobs
 from jobber.model import InputOptions
-from jobber.transport import Delivery, Group
-from jobber.transport.connect import open_consumer
-from jobber.transport.postgres import PostgresConsumer
 from operators import arrow, rejects
-from pipelines import retry, room
-from pipelines.connectors.bulk_write import BulkWrite
-from pipelines.connectors.jobs import Jobs
-from pipelines.connectors.products import Products
-from pipelines.connectors.transport import TransportSource
-from pipelines.load import load_flow
-from pipelines.room import Gate, Room
-from pipelines.steps import Steps
-from tests.integration.peers import SECRET, Journal, Peers, csv_of, peers, ticket, until
-
-TOPICS = ("LoadProducts", "Fibonacci", "Broken")
+from tests.integration.peers import Peers, csv_of, peers, ticket, until
+from tests.integration.pipelines_flow import flowing
 
 
 @pytest.fixture
 def around(database: str, tmp_path: Path) -> Iterator[Peers]:
     with peers(database, tmp_path) as made:
         yield made
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An outage of a second is a long one."""
-    monkeypatch.setattr(retry, "PATIENCE", 0.5)
-    monkeypatch.setattr(room, "LONGEST_PAUSE", 0.5)
-
-
-class Recording:
-    """The consumer, writing into the journal what it acknowledges and hands back."""
-
-    def __init__(self, consumer: PostgresConsumer, journal: Journal) -> None:
-        self.consumer, self.journal = consumer, journal
-        self.handed_back: list[Delivery] = []
-
-    def receive(self, wait: float) -> list[Delivery]:
-        return self.consumer.receive(wait)
-
-    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        self.journal.append(("transport", ()))
-        self.consumer.acknowledge(deliveries)
-
-    def hand_back(self, deliveries: Sequence[Delivery], delay: float) -> None:
-        self.handed_back += deliveries
-        self.consumer.hand_back(deliveries, min(delay, 0.1))
-
-    def close(self) -> None:
-        self.consumer.close()
-
-
-class Flow:
-    """A running load dataflow."""
-
-    def __init__(self, around: Peers, in_flight: int, grace: float) -> None:
-        groups = [Group(tuple(f"{name}.fast" for name in TOPICS), 64), Group(tuple(f"{name}.bulk" for name in TOPICS), 1)]
-        consumer = open_consumer(around.transport, groups, "load")
-        assert isinstance(consumer, PostgresConsumer)
-        self.consumer = Recording(consumer, around.journal)
-        self.stopping = threading.Event()
-        self.room = Room(in_flight)
-        jobs = Jobs(around.jobs_served.address, SECRET, "test", self.stopping)
-        products = Products(around.products_served.address, SECRET, self.stopping)
-        gate = Gate("products", products.answers)
-        source = TransportSource(self.consumer, self.room, self.stopping, lambda: gate.open)
-        sink = BulkWrite(jobs, products, self.consumer, self.room, gate, grace=grace)
-        flow = load_flow(source, Steps(jobs, Blobs(f"file://{around.folder}"), self.room), sink)
-        self.thread = threading.Thread(target=run_main, args=(flow,))
-        self.thread.start()
-
-    def stop(self) -> None:
-        self.stopping.set()
-        self.thread.join(30)
-        assert not self.thread.is_alive()
-        self.consumer.close()
-
-
-@contextmanager
-def flowing(around: Peers, in_flight: int = 4, grace: float = 10) -> Iterator[Flow]:
-    flow = Flow(around, in_flight, grace)
-    try:
-        yield flow
-    finally:
-        flow.stop()
 
 
 def test_a_job_is_loaded_and_then_acknowledged_to_jobs_and_then_to_the_transport(around: Peers) -> None:
@@ -292,138 +212,3 @@ def test_garbage_is_acknowledged_and_said(around: Peers, caplog: pytest.LogCaptu
     said = [record for record in caplog.records if getattr(record, "action", "") == "message_refused"]
     assert len(said) == len(bad)
     assert around.exact(good, 1)
-
-
-def test_products_away_for_a_moment_is_waited_for(around: Peers) -> None:
-    around.products_served.stop()
-    with flowing(around) as flow:
-        keys = around.submit(csv_of(10))
-        until(lambda: around.jobs.faults.calls["Claim"] > 0)
-        around.products_served.start()
-        until(lambda: around.settled(keys))
-    assert around.exact(keys, 10)
-    assert around.jobs.attempts == {keys[0]: 1}
-    assert not flow.consumer.handed_back
-
-
-@pytest.mark.usefixtures("impatient")
-def test_products_away_for_long_costs_no_attempts(around: Peers) -> None:
-    status = dict.fromkeys(("Load", "ListCategories"), grpc.StatusCode.UNAVAILABLE)
-    around.products.faults.status.update(status)
-    keys = around.submit(csv_of(1000), topic="LoadProducts.bulk", options=InputOptions(batch_rows=50))
-    with flowing(around, in_flight=2) as flow:
-        until(lambda: around.products.faults.calls["ListCategories"] > 3)
-        claimed = around.jobs.attempts.total()
-        around.products.faults.status.clear()
-        until(lambda: around.settled(keys))
-    assert claimed <= 4
-    assert flow.consumer.handed_back
-    assert around.exact(keys, 1000)
-
-
-@pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("method", ["Claim", "Acknowledge"])
-@pytest.mark.parametrize("status", ["UNAVAILABLE", "INTERNAL", "UNAUTHENTICATED"])
-def test_jobs_away_for_long_loses_nothing(around: Peers, method: str, status: str) -> None:
-    around.jobs.faults.status[method] = grpc.StatusCode[status]
-    keys = around.submit(csv_of(10))
-    with flowing(around) as flow:
-        until(lambda: len(flow.consumer.handed_back) > 0)
-        assert around.waiting() == 1
-        around.jobs.faults.status.clear()
-        until(lambda: around.settled(keys))
-    assert around.exact(keys, 10)
-    assert around.jobs.acknowledged == {keys[0]: 1}
-
-
-@pytest.mark.parametrize("method", ["Load", "Acknowledge", "Claim"])
-def test_a_lost_reply_is_harmless(around: Peers, method: str) -> None:
-    peer = around.products if method == "Load" else around.jobs
-    peer.faults.lost[method] = 2
-    keys = around.submit(csv_of(10))
-    with flowing(around):
-        until(lambda: around.settled(keys))
-    assert around.exact(keys, 10)
-    assert len(around.jobs.receipts) == 1
-
-
-def test_an_answer_about_another_batch_is_not_taken_for_this_ones(around: Peers) -> None:
-    keys, others = around.submit(csv_of(10)), around.add(csv_of(10))
-    around.products.mistaken = others[0]
-    with flowing(around) as flow:
-        until(lambda: len(flow.consumer.handed_back) > 0)
-        assert not around.jobs.acknowledged
-        around.products.mistaken = None
-        until(lambda: around.settled(keys))
-
-
-def test_the_transport_is_not_told_before_jobs(around: Peers) -> None:
-    """The mechanism behind 'no loss': dies when the sink acknowledges earlier."""
-    around.jobs.faults.held["Acknowledge"] = held = threading.Event()
-    keys = around.submit(csv_of(10))
-    with flowing(around):
-        until(lambda: around.jobs.faults.calls["Acknowledge"] == 1)
-        assert (around.waiting(), len(around.products.ledger)) == (1, 1)
-        held.set()
-        until(lambda: around.settled(keys))
-
-
-def test_stopping_waits_for_what_is_in_flight_and_leaves_the_rest(around: Peers) -> None:
-    around.products.faults.held["Load"] = held = threading.Event()
-    first, more = around.add(csv_of(10)), around.add(csv_of(10))
-    around.publish(first)
-    flow = Flow(around, 1, 10)
-    until(lambda: around.products.faults.calls["Load"] == 1)
-    around.publish(more)
-    flow.stopping.set()
-    flow.thread.join(0.5)
-    assert flow.thread.is_alive()
-    held.set()
-    flow.stop()
-    assert around.jobs.acknowledged == {first[0]: 1}
-    assert around.waiting() == 1
-
-
-def test_stopping_does_not_wait_for_a_frozen_service(around: Peers) -> None:
-    around.products.faults.held["Load"] = held = threading.Event()
-    keys = around.submit(csv_of(10))
-    flow = Flow(around, 1, 0.5)
-    until(lambda: around.products.faults.calls["Load"] == 1)
-    flow.stop()
-    held.set()
-    assert len(flow.consumer.handed_back) == 1
-    with flowing(around):
-        until(lambda: around.settled(keys))
-    assert around.exact(keys, 10)
-
-
-def test_what_was_claimed_and_did_not_begin_is_handed_back_at_once(around: Peers) -> None:
-    around.products.counting = True
-    around.products.faults.held["Load"] = held = threading.Event()
-    keys = [key for _ in range(3) for key in around.add(csv_of(100_000), options=InputOptions(batch_rows=200_000))]
-    around.publish(keys)
-    flow = Flow(around, 1, 10)
-    until(lambda: around.products.faults.calls["Load"] == 1)
-    flow.stopping.set()
-    until(lambda: len(flow.consumer.handed_back) == 2)
-    held.set()
-    flow.stop()
-    with flowing(around):
-        until(lambda: around.settled(keys))
-    assert around.exact(keys, 300_000)
-
-
-def test_the_transport_away_is_waited_for(around: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jobber.errors import Unavailable
-
-    with flowing(around) as flow:
-        receive, failures = flow.consumer.consumer.receive, iter([Unavailable()] * 3)
-
-        def failing(wait: float) -> list[Delivery]:
-            for failure in failures:
-                raise failure
-            return receive(wait)
-
-        monkeypatch.setattr(flow.consumer.consumer, "receive", failing)
-        keys = around.submit(csv_of(10))
-        until(lambda: around.settled(keys))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import msgspec
 import psutil
@@ -117,6 +118,17 @@ def test_a_plan_whose_reply_is_lost_or_whose_service_is_away_is_recorded_once(ar
         until(lambda: job in around.jobs.plans and around.waiting() == 0, 30)
         assert len(process.said("message_refused", "planner")) == 2
     assert around.jobs.faults.calls["RecordPlan"] == 3
+
+
+@pytest.mark.parametrize("method", ["ClaimPlan", "RecordPlan"])
+def test_a_plan_that_could_not_be_stored_comes_again(around: Peers, method: str) -> None:
+    around.jobs.faults.status[method] = grpc.StatusCode.INTERNAL
+    with executor(around) as process:
+        job = around.ask_plan(inline(csv_of(3)))
+        until(lambda: bool(process.said("handed_back", "planner")), 30)
+        assert around.waiting() == 1
+        around.jobs.faults.status.clear()
+        until(lambda: job in around.jobs.plans and around.waiting() == 0, 30)
 
 
 def test_a_dead_planner_is_started_again_and_its_plan_made(around: Peers) -> None:
