@@ -132,6 +132,5 @@ def find(name: str) -> JobType:
     """
     kind = _by_name.get(name)
     if kind is None:
-        shown = name if len(name) <= 80 and name.isprintable() else f"{name[:80]!r}"
-        raise UnknownJob(f"There is no job type {shown!r}. Known are: {', '.join(sorted(_registered))}.")
+        raise UnknownJob(f"There is no job type {name[:80]!r}. Known are: {', '.join(sorted(_registered))}.")
     return kind

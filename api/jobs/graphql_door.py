@@ -7,6 +7,7 @@ import graphene
 import msgspec
 
 from api.graphql.scalars import Long, RawJson
+from api.jobs import graphql_inputs as inputs
 from api.jobs import graphql_types as types
 from api.jobs.context import Context
 from api.jobs.submission import Asked
@@ -32,7 +33,7 @@ class Query(graphene.ObjectType):
         required=True,
         first=graphene.Int(default_value=50),
         after=graphene.String(),
-        filter=types.JobFilter(),
+        filter=inputs.JobFilter(),
     )
     node = graphene.Field(types.Node, id=graphene.ID(required=True))
 
@@ -91,8 +92,8 @@ class ExecuteJob(graphene.Mutation):
     """Submit a job: the original's mutation, with both spellings of its argument."""
 
     class Arguments:  # noqa: D106
-        input = types.ExecuteJobInput()
-        execute_job_input = types.ExecuteJobInput()
+        input = inputs.ExecuteJobInput()
+        execute_job_input = inputs.ExecuteJobInput()
 
     Output = graphene.NonNull(types.Job)
 
@@ -118,7 +119,7 @@ class JobSubmit(graphene.Mutation):
     """Submit a job; what can be expected to go wrong is answered in userErrors."""
 
     class Arguments:  # noqa: D106
-        input = types.SubmitJobInput(required=True)
+        input = inputs.SubmitJobInput(required=True)
 
     Output = graphene.NonNull(types.JobPayload)
 
@@ -293,4 +294,4 @@ def _plain(options: Any) -> dict[str, Any] | None:
     """Options as plain values."""
     if options is None:
         return None
-    return {key: types.json_value(value) if isinstance(value, RawJson) else value for key, value in options.items()}
+    return {key: inputs.json_value(value) if isinstance(value, RawJson) else value for key, value in options.items()}

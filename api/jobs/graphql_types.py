@@ -3,8 +3,6 @@
 import base64
 import binascii
 import hashlib
-import json
-import uuid
 from typing import Any, Literal
 
 import graphene
@@ -16,6 +14,7 @@ from api.jobs.model import Job as JobRow
 from api.jobs.rejects import Fault
 from api.jobs.rejects import Group as GroupRow
 from jobber.errors import InvalidData, NotFound
+from jobber.ids import is_id
 from jobber.model import Format, State
 
 #: The most nodes of one page.
@@ -68,6 +67,13 @@ def page_size(first: int) -> int:
     if not 0 <= first <= MAX_PAGE:
         raise InvalidData(f"`first` must be between 0 and {MAX_PAGE}.")
     return first
+
+
+def job_id(text: str) -> str:
+    """A job's id as we write it. Raises NotFound for anything else: no such job can exist."""
+    if is_id(text.lower()):
+        return text.lower()
+    raise NotFound("There is no such job, or it is not yours.")
 
 
 class Node(graphene.Interface):
@@ -331,73 +337,3 @@ class JobPayload(graphene.ObjectType):
     job = graphene.Field(Job)
     replayed = graphene.Boolean(required=True, description="The same submission was made before; this is its job.")
     user_errors = graphene.List(graphene.NonNull(UserError), required=True)
-
-
-class LoadOptions(graphene.InputObjectType):
-    """How an input is to be read and written."""
-
-    mode = graphene.InputField(WriteMode, default_value="INSERT")
-    keys = graphene.List(graphene.NonNull(graphene.String))
-    mapping = JSON(description="Contract column -> input column.")
-    delimiter = graphene.String()
-    quote = graphene.String()
-    encoding = graphene.String()
-    dry_run = graphene.Boolean(default_value=False)
-    atomicity = graphene.InputField(Atomicity, default_value="BATCH")
-    max_errors = Long()
-    max_error_ratio = graphene.Float()
-    max_rows_per_second = graphene.Int()
-    priority = graphene.InputField(Priority, default_value="NORMAL")
-    run_at = DateTime()
-    webhook_url = graphene.String()
-
-
-class ExecuteJobInput(graphene.InputObjectType):
-    """What executeJob takes."""
-
-    name = graphene.String(required=True)
-    data = JSON(required=True, description='JSON text or value: records, one record, or {"fileName": "…"}.')
-    idempotency_key = graphene.String()
-    options = graphene.InputField(LoadOptions)
-
-
-class SourceInput(graphene.InputObjectType):
-    """Where the records are; exactly one of rows, uploadId, url."""
-
-    rows = JSON()
-    upload_id = graphene.ID()
-    url = graphene.String()
-    format = graphene.InputField(FileFormat)
-    compression = graphene.InputField(Compression)
-
-
-class SubmitJobInput(graphene.InputObjectType):
-    """What jobSubmit takes."""
-
-    name = graphene.String(required=True)
-    source = graphene.InputField(SourceInput, required=True)
-    options = graphene.InputField(LoadOptions)
-    idempotency_key = graphene.String(required=True)
-
-
-class JobFilter(graphene.InputObjectType):
-    """Which jobs to list."""
-
-    name = graphene.String()
-    states = graphene.List(graphene.NonNull(JobState))
-    created_after = DateTime()
-
-
-def json_value(raw: object) -> Any:
-    """A JSON scalar's value, decoded."""
-    return json.loads(bytes(raw)) if raw is not None else None  # type: ignore[call-overload]
-
-
-def job_id(text: str) -> str:
-    """A job's id as we write it. Raises NotFound for anything else: no such job can exist."""
-    try:
-        if str(uuid.UUID(text)) == text.lower():
-            return text.lower()
-    except ValueError:
-        pass
-    raise NotFound("There is no such job, or it is not yours.")

@@ -1,6 +1,5 @@
 """The HTTP door beside GraphQL: uploads in, rejects and results out."""
 
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
@@ -14,6 +13,7 @@ from api.jobs.rejects import Rejects
 from api.jobs.store import Store
 from api.jobs.uploads import Uploads
 from jobber.errors import Forbidden, NotFound, Unauthenticated
+from jobber.ids import is_id
 from jobber.model import Format
 
 Authenticate = Callable[[Request], Awaitable[Caller | None]]
@@ -37,7 +37,7 @@ def routes(uploads: Uploads, rejects: Rejects, store: Store, authenticate: Authe
         kind: Literal["rejects", "results"] = "rejects" if request.path_params["kind"] == "rejects" else "results"
         form = {"csv": Format.CSV, "ndjson": Format.NDJSON}.get(request.path_params["form"])
         job_id = request.path_params["job_id"]
-        if request.path_params["kind"] not in ("rejects", "results") or form is None or not _is_uuid(job_id):
+        if request.path_params["kind"] not in ("rejects", "results") or form is None or not is_id(job_id):
             raise NotFound("There is nothing to download here.")
         job = await store.job(job_id, None if caller.role == "ADMIN" else caller.id)
         if job is None:
@@ -62,10 +62,3 @@ async def _who(request: Request, authenticate: Authenticate) -> Caller:
     if caller is None:
         raise Unauthenticated
     return caller
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(uuid.UUID(text)) == text
-    except ValueError:
-        return False

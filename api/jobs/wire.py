@@ -1,12 +1,12 @@
 """Protobuf <-> the nouns of this room."""
 
-import uuid
 from datetime import UTC
 
 import msgspec
 
 from api.jobs.work import Claimed, Spec
 from jobber.errors import InvalidData
+from jobber.ids import is_id
 from jobber.model import BatchKey, Layout, Plan, PlannedBatch, Receipt
 from protos.jobber.jobs.v1 import jobs_pb2 as pb
 from protos.jobber.v1 import receipt_pb2
@@ -24,11 +24,8 @@ def key_to(key: BatchKey) -> receipt_pb2.BatchKey:
 
 def job_id_from(text: str) -> str:
     """Raises InvalidData when it is not a UUID as we write them."""
-    try:
-        if str(uuid.UUID(text)) == text:
-            return text
-    except ValueError:
-        pass
+    if is_id(text):
+        return text
     raise InvalidData(f"{text[:80]!r} is not a job id")
 
 
@@ -42,7 +39,7 @@ def receipt_from(message: receipt_pb2.Receipt) -> Receipt:
         _natural(message.rejected),
         message.rejects,
         message.results,
-        message.committed_at.ToDatetime(tzinfo=UTC),
+        message.committed_at.ToDatetime(tzinfo=UTC) if message.HasField("committed_at") else None,
     )
 
 

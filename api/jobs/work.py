@@ -256,8 +256,9 @@ async def _specs(connection: Connection, ids: Sequence[str]) -> list[Spec]:
 STORE: LiteralString = """
     WITH stored AS (
         INSERT INTO jobs.receipts (job_id, batch_no, inserted, updated, unchanged, rejected, rejects, results, committed_at)
-        SELECT * FROM unnest(%s::uuid[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bytea[],
-                             %s::bytea[], %s::timestamptz[])
+        SELECT j, b, i, u, n, x, rejects, results, coalesce(at, clock_timestamp())
+          FROM unnest(%s::uuid[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bytea[],
+                      %s::bytea[], %s::timestamptz[]) AS r(j, b, i, u, n, x, rejects, results, at)
         ON CONFLICT (job_id, batch_no) DO NOTHING RETURNING job_id, batch_no)
     UPDATE jobs.batches b SET settled = true FROM stored WHERE b.job_id = stored.job_id AND b.batch_no = stored.batch_no
     RETURNING b.job_id::text

@@ -4,7 +4,6 @@ import base64
 import binascii
 import hashlib
 import re
-import uuid
 from datetime import datetime
 from decimal import Decimal
 
@@ -13,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from api.products.model import MAX_AMOUNT, MAX_BATCH_ROWS, Category, Closed, Header, Outcome, Product, Refused
 from api.products.store import Filter
 from jobber.errors import InvalidData
+from jobber.ids import is_id
 from jobber.model import BatchKey, Receipt
 from protos.jobber.products.v1 import products_pb2 as pb
 from protos.jobber.v1 import receipt_pb2
@@ -38,11 +38,8 @@ def header_from(message: pb.LoadHeader) -> Header:
 
 def job_id_from(text: str) -> str:
     """Raises InvalidData when it is not a UUID as we write them."""
-    try:
-        if str(uuid.UUID(text)) == text:
-            return text
-    except ValueError:
-        pass
+    if is_id(text):
+        return text
     raise InvalidData(f"{text[:80]!r} is no job id, which is a lowercase UUID.")
 
 
@@ -67,7 +64,7 @@ def receipt_to(receipt: Receipt) -> receipt_pb2.Receipt:
         unchanged=receipt.unchanged,
         rejected=receipt.rejected,
         rejects=receipt.rejects,
-        committed_at=time_to(receipt.committed_at),
+        committed_at=time_to(receipt.committed_at) if receipt.committed_at else None,
     )
 
 
