@@ -126,5 +126,5 @@ class Receipt:
     rejects: bytes
     #: One compressed block; empty for a job that loads.
     results: bytes
-    #: By the database's clock.
-    committed_at: datetime
+    #: By the database's clock; None until jobs stores the receipt of a batch whose records were computed.
+    committed_at: datetime | None

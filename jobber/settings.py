@@ -111,11 +111,11 @@ class JobsSettings(ServiceSettings):
         validation_alias=AliasChoices("products_grpc_service_url", "PRODUCTS_GRPC_SERVICE_URL"),
     )
     #: Where inputs are kept: `file:///path`, `s3://bucket/prefix`, `gs://…`, `az://…`.
-    blobs_url: str = f"file://{Path('.jobber/blobs').resolve()}"
+    blobs_url: str = Path(".jobber/blobs").resolve().as_uri()
     #: Bytes of one batch to aim for.
     batch_bytes: int = 4 << 20
-    #: The most rows of one batch.
-    batch_rows: int = 50_000
+    #: The most rows of one batch; products takes no more than 100,000.
+    batch_rows: int = Field(default=50_000, ge=1, le=100_000)
     #: Batches of one job that are with executors at once.
     job_window: int = 12
     #: Batches of all jobs that are with executors at once.
@@ -150,7 +150,7 @@ class ExecutorSettings(ServiceSettings):
         validation_alias=AliasChoices("products_grpc_service_url", "PRODUCTS_GRPC_SERVICE_URL"),
     )
     #: Where inputs are kept; the same as the jobs service's.
-    blobs_url: str = f"file://{Path('.jobber/blobs').resolve()}"
+    blobs_url: str = Path(".jobber/blobs").resolve().as_uri()
     #: Groups of batches that are on their way to a commit at once.
     in_flight: int = 4
     #: Job types this executor works for; empty for all.

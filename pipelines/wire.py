@@ -1,11 +1,9 @@
 """Protobuf <-> what travels through the dataflows."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobber.errors import JobberError
 from jobber.job import find
@@ -114,16 +112,16 @@ def key_to(key: BatchKey) -> receipt_pb2.BatchKey:
 
 
 def computed_receipt(item: Prepared) -> receipt_pb2.Receipt:
-    """The receipt of a batch whose records were computed: what it made travels in it, and jobs stores the first one."""
-    now = Timestamp()
-    now.FromDatetime(datetime.now(UTC))
+    """The receipt of a batch whose records were computed: what it made travels in it, and jobs stores the first one.
+
+    It has no time: only the database's clock says when, which is jobs' affair here.
+    """
     return receipt_pb2.Receipt(
         key=key_to(item.key),
         inserted=item.rows,
         rejected=item.rejected,
         rejects=item.rejects,
         results=item.frame,
-        committed_at=now,
     )
 
 

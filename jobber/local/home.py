@@ -34,7 +34,7 @@ class Home:
     @property
     def blobs_url(self) -> str:
         """Where inputs are kept, as JOBBER_BLOBS_URL."""
-        return f"file://{self.folder / 'blobs'}"
+        return (self.folder / "blobs").resolve().as_uri()
 
     @property
     def admin_password_file(self) -> Path:

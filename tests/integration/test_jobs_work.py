@@ -348,3 +348,12 @@ async def test_nobody_sees_or_touches_anothers_job(room: Room) -> None:
         with pytest.raises(NotFound):
             await act(job_id, OTHER)
     assert await room.state(job_id) is State.QUEUED
+
+
+async def test_only_the_databases_clock_says_when_computed_records_were_stored(room: Room) -> None:
+    await room.submit(1)
+    [(key, _)] = await room.dispatched()
+    await room.work.acknowledge([Receipt(key, ROWS, 0, 0, 0, b"", b"results", None)])
+    async with room.pool.connection() as connection:
+        cursor = await connection.execute("SELECT clock_timestamp() - committed_at < interval '1 minute' FROM jobs.receipts")
+        assert await cursor.fetchone() == (True,)
