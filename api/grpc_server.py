@@ -35,6 +35,7 @@ STATUS: Sequence[tuple[type[errors.JobberError], grpc.StatusCode]] = (
     (errors.Conflict, grpc.StatusCode.ALREADY_EXISTS),
     (errors.InvalidState, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.QuotaExceeded, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (errors.RateLimited, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (errors.Terminal, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.Transient, grpc.StatusCode.UNAVAILABLE),
 )

@@ -19,7 +19,7 @@ from jobber import errors
 from jobber.log import event
 from jobber.settings import ServiceSettings
 
-__all__ = ["http_app", "run", "start", "status_of"]
+__all__ = ["headers_of", "http_app", "run", "start", "status_of"]
 
 #: A readiness check that takes longer means no.
 READY_TIMEOUT = 3.0
@@ -35,6 +35,7 @@ STATUS: Sequence[tuple[type[errors.JobberError], int]] = (
     (errors.UnsupportedMedia, 415),
     (errors.Terminal, 400),
     (errors.DiskFull, 507),
+    (errors.RateLimited, 429),
     (errors.Transient, 503),
 )
 
@@ -79,6 +80,13 @@ def status_of(fault: errors.JobberError) -> int:
     return next((code for kind, code in STATUS if isinstance(fault, kind)), 500)
 
 
+def headers_of(fault: errors.JobberError) -> dict[str, str]:
+    """The headers that belong to that status."""
+    if isinstance(fault, errors.Unauthenticated):
+        return {"www-authenticate": "Bearer"}
+    return {"retry-after": str(fault.retry_after)} if isinstance(fault, errors.RateLimited) else {}
+
+
 class _Guard:
     """Sets HEADERS, and answers 500 with an error id for a bug, whose cause is only in the log."""
 
@@ -121,5 +129,5 @@ async def _metrics(request: Request) -> Response:
 async def _refused(request: Request, fault: Exception) -> Response:
     assert isinstance(fault, errors.JobberError)
     status = status_of(fault)
-    headers = {"www-authenticate": "Bearer"} if status == 401 else None
+    headers = headers_of(fault)
     return JSONResponse({"code": fault.code, "message": fault.message}, status, headers)

@@ -12,8 +12,10 @@ import grpc
 from grpc import aio
 
 from api import tokens
+from api.audit import Actor
+from api.scopes import JOBS_READ, JOBS_WRITE
 from jobber.credentials import service_token
-from jobber.errors import Unauthenticated, Unavailable
+from jobber.errors import Forbidden, Unauthenticated, Unavailable
 from jobber.log import event
 from protos import client
 from protos.jobber.auth.v1 import auth_pb2
@@ -43,7 +45,34 @@ class Caller:
     email: str
     #: ADMIN, MEMBER or VIEWER.
     role: str
-    expires_at: datetime
+    #: None: an API token without an end.
+    expires_at: datetime | None
+    #: What an API token may do (api.scopes); None: a login.
+    scopes: frozenset[str] | None = None
+    #: The API token's id.
+    token_id: str | None = None
+
+    @property
+    def sees(self) -> str | None:
+        """Whose jobs the caller may see: their own; an ADMIN everybody's (None). Raises Forbidden."""
+        self.check(JOBS_READ)
+        return None if self.role == "ADMIN" else self.id
+
+    def check_writes(self) -> None:
+        """Raises Forbidden when the role, or the API token, only lets the caller look."""
+        if self.role not in ("ADMIN", "MEMBER"):
+            raise Forbidden("A viewer may look at jobs, not submit or change them, nor upload files.")
+        self.check(JOBS_WRITE)
+
+    def check(self, scope: str) -> None:
+        """Raises Forbidden for an API token without the scope."""
+        if self.scopes is not None and scope not in self.scopes:
+            raise Forbidden(f"This API token lacks the scope {scope}.")
+
+    @property
+    def actor(self) -> Actor:
+        """For the audit trail."""
+        return Actor(self.id, self.email, self.token_id)
 
 
 class Identity:
@@ -67,7 +96,8 @@ class Identity:
 
         Raises Unauthenticated when it is not, or no longer, good; Unavailable when only auth could say.
         """
-        tokens.verify(token, self._secret)
+        if not tokens.is_api_token(token):  # Those only auth's database knows.
+            tokens.verify(token, self._secret)
         key = hashlib.sha256(token.encode()).digest()
         known = self._known.get(key)
         deadline = SHORT_DEADLINE if known and time.monotonic() < self._slow_until else DEADLINE
@@ -80,7 +110,7 @@ class Identity:
                 self._known.pop(key, None)
                 raise Unauthenticated from fault
             self._note(fault)
-            if fault.code() in _AWAY and known and known.expires_at > datetime.now(UTC):
+            if fault.code() in _AWAY and known and (known.expires_at is None or known.expires_at > datetime.now(UTC)):
                 return known
             raise Unavailable("The auth service does not answer; try again in a moment.") from fault
         if self._away:
@@ -91,7 +121,9 @@ class Identity:
             answer.user.id,
             answer.user.email,
             auth_pb2.Role.Name(answer.user.role).removeprefix("ROLE_"),
-            answer.expires_at.ToDatetime(UTC),
+            answer.expires_at.ToDatetime(UTC) if answer.HasField("expires_at") else None,
+            frozenset(answer.api_token.scopes) if answer.HasField("api_token") else None,
+            answer.api_token.id or None,
         )
         self._known[key] = caller
         self._known.move_to_end(key)

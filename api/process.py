@@ -109,8 +109,10 @@ def start(service: str, settings_class: Callable[[], S], serve: Callable[[S], Aw
         configure(service, "INFO")
         # str(fault) would show the values, secrets too.
         for wrong in fault.errors(include_input=False, include_url=False):
-            name = ".".join(str(part) for part in wrong["loc"])
+            name = ".".join(str(part) for part in wrong["loc"]) or "jwt_secret"
             why = wrong["msg"].removeprefix("Value error, ")
+            if wrong["type"] == "missing":
+                why = f"{name if name.isupper() else name.upper()} is not set in the environment, and there is no default"
             event("failed", f"Setting {name}: {why}.", level=logging.ERROR, setting=name)
         sys.exit(1)
     configure(service, settings.log_level)

@@ -1,9 +1,15 @@
-"""The token that people show: a JWT, signed with JWT_SECRET, checked more strictly than a library does by itself.
+"""The tokens that callers show.
+
+A person's is a JWT, signed with JWT_SECRET, checked more strictly than a library does by itself. A program's is random
+(`jobber_…`), and only auth's database knows it.
 
 The signature only says that auth made it. Whether it still counts (expiry, logout, a disabled user) only auth's database
 says, by its own clock; so nothing here looks at the clock of this machine. RFC 8725, RFC 9068.
 """
 
+import hashlib
+import re
+import secrets
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +32,10 @@ MAX_LIFETIME = 366 * 86_400
 #: The end of year 9999, beyond which a datetime does not go.
 MAX_MOMENT = 253_402_300_799
 
+#: What API tokens begin with, so that scanners of repositories find lost ones.
+API_PREFIX = "jobber_"
+
+_API_TOKEN = re.compile(rf"{API_PREFIX}[A-Za-z0-9_-]{{43}}")
 _CLAIMS = {"iss", "aud", "sub", "jti", "iat", "exp"}
 _header = msgspec.json.Decoder(dict[str, Any])
 _decoder = jwt.PyJWT(
@@ -50,6 +60,21 @@ class Claims:
     session_id: str
     issued_at: datetime
     expires_at: datetime
+
+
+def new_api_token() -> str:
+    """256 random bits."""
+    return API_PREFIX + secrets.token_urlsafe(32)
+
+
+def is_api_token(token: str) -> bool:
+    """Whether it looks like one; whether it is good only auth's database says."""
+    return _API_TOKEN.fullmatch(token) is not None
+
+
+def api_token_hash(token: str) -> bytes:
+    """What is stored. 256 random bits need no slow hash: there is nothing to guess."""
+    return hashlib.sha256(token.encode()).digest()
 
 
 def sign(claims: Claims, secret: str) -> str:

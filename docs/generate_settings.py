@@ -17,9 +17,13 @@ sys.path.insert(0, str(ROOT))
 from jobber import settings  # noqa: E402
 
 TARGET = ROOT / "docs" / "settings.md"
-CLASSES = ("ServiceSettings", "TransportSettings", "AuthSettings", "JobsSettings", "ExecutorSettings", "ProductsSettings")
+CLASSES = (
+    *("ServiceSettings", "DoorSettings", "TransportSettings"),
+    *("AuthSettings", "JobsSettings", "ExecutorSettings", "ProductsSettings"),
+)
 TITLES = {
     "ServiceSettings": "Every service",
+    "DoorSettings": "GraphQL (auth and jobs)",
     "TransportSettings": "The transport (jobs and executor)",
     "AuthSettings": "auth",
     "JobsSettings": "jobs",

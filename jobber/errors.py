@@ -13,6 +13,7 @@
     │   ├── UnsupportedMedia    a kind of file that is never loaded
     │   └── StructureFault      a file as a whole cannot be loaded
     └── Transient               asking again may help
+        ├── RateLimited         too often in too short a time
         ├── Unavailable         a service, broker or database does not answer
         └── DiskFull            no room; nothing half-kept
 
@@ -106,6 +107,17 @@ class StructureFault(Terminal):
         super().__init__(message)
         #: Why, as a constant: HEADER, ENCODING, QUOTE, SYNTAX, EMPTY, ...
         self.fault = fault
+
+
+class RateLimited(Transient):
+    """Too many attempts; try again later."""
+
+    code = "RATE_LIMITED"
+
+    def __init__(self, message: str | None = None, *, retry_after: int = 60) -> None:
+        super().__init__(message)
+        #: Seconds after which it is worth asking again.
+        self.retry_after = retry_after
 
 
 class Unavailable(Transient):

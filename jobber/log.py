@@ -41,6 +41,9 @@ ACTIONS: Mapping[str, str] = {
     "logged_out": "a session was ended by its user",
     "password_changed": "a user changed the password; all sessions ended",
     "user_disabled": "a user was disabled; all sessions ended",
+    "login_limited": "a login was refused because too many failed before",
+    "token_made": "an API token was made",
+    "token_revoked": "an API token was revoked",
     "no_users": "nobody can log in yet",
     "weak_password": "the first admin's password is easily guessed; production refuses it",
     # jobs
@@ -80,6 +83,7 @@ _SECRET_SHAPES = (
     (re.compile(r"(\w://)[^\s/?#'\"]*:[^\s/?#'\"]*@"), r"\1***@"),
     (re.compile(r"(\bpassword\s*=\s*)('[^']*'|\S+)", re.IGNORECASE), r"\1***"),
     (re.compile(r"(\bBearer\s+)\S+", re.IGNORECASE), r"\1***"),
+    (re.compile(r"\bjobber_[\w-]{43}"), "***"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]*(\.[\w-]*)?"), "***"),
 )
 

@@ -3,14 +3,26 @@
 Names without a prefix are contracts with outsiders; all others begin with JOBBER_.
 """
 
+import re
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 #: RFC 7518 3.2: a key for HS256 has at least 256 bits.
 MIN_SECRET_BYTES = 32
+#: A random text of that length has more; fewer are a key held down, or a word said over and over.
+MIN_SECRET_CHARACTERS = 10
+#: What examples in documents and compose files are made of. They are known to everybody who can read.
+EXAMPLE_SECRET = re.compile(
+    r"change.?me|change.?this|replace.?me|replace.?this|example|placeholder|insecure|dummy|your.?(own|jwt|super|secret|256)"
+    r"|super.?secret|my.?secret|secret.?key|jwt.?secret|(dev|test|demo).?secret|password|0123456789|1234567890|abcdefghij|qwerty",
+    re.IGNORECASE,
+)
+_HOW = "make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class ServiceSettings(BaseSettings):
@@ -42,11 +54,35 @@ class ServiceSettings(BaseSettings):
     @classmethod
     def _long_enough(cls, value: str) -> str:
         if len(value.encode()) < MIN_SECRET_BYTES:
-            raise ValueError(
-                f"JWT_SECRET has {len(value.encode())} bytes and needs at least {MIN_SECRET_BYTES}; "
-                "make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
-            )
+            raise ValueError(f"JWT_SECRET has {len(value.encode())} bytes and needs at least {MIN_SECRET_BYTES}; {_HOW}")
         return value
+
+    @model_validator(mode="after")
+    def _not_an_example(self) -> Self:
+        # On this machine alone, for development, an example does no harm.
+        if self.mode == "development" and self.host in _LOOPBACK:
+            return self
+        if EXAMPLE_SECRET.search(self.jwt_secret) or len(set(self.jwt_secret)) < MIN_SECRET_CHARACTERS:
+            raise ValueError(
+                "JWT_SECRET looks like an example or can be guessed, and everybody who knows it can sign tokens; it is taken "
+                f"only with JOBBER_MODE=development on a loopback address. Instead {_HOW}"
+            )
+        return self
+
+
+class DoorSettings(ServiceSettings):
+    """What the services with GraphQL read."""
+
+    #: Proxies whose X-Forwarded-For is believed: addresses or networks, separated by commas. None: nobody's is.
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        parts = tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        for part in parts if isinstance(parts, tuple) else ():
+            ip_network(part)  # Its ValueError names the part.
+        return parts
 
 
 class TransportSettings(BaseSettings):
@@ -83,7 +119,7 @@ class TransportSettings(BaseSettings):
         return self.transport_database_url
 
 
-class AuthSettings(ServiceSettings):
+class AuthSettings(DoorSettings):
     """What the auth service reads."""
 
     database_url: str = Field(validation_alias=AliasChoices("database_url", "DATABASE_URL"))
@@ -95,9 +131,15 @@ class AuthSettings(ServiceSettings):
     admin_email: str = "admin@jobber.local"
     #: Password of that admin; none is made when it is not set.
     admin_password: str | None = None
+    #: Failed logins of one account within `login_window` before it has to wait; all replicas count together. 0: no limit.
+    login_failures_per_account: int = Field(default=20, ge=0)
+    #: Failed logins from one address (IPv6: one /64 network) within `login_window` before it has to wait. 0: no limit.
+    login_failures_per_address: int = Field(default=200, ge=0)
+    #: Seconds for which failed logins are counted.
+    login_window: float = Field(default=900, gt=0)
 
 
-class JobsSettings(ServiceSettings):
+class JobsSettings(DoorSettings):
     """What the jobs service reads, with TransportSettings."""
 
     database_url: str = Field(validation_alias=AliasChoices("database_url", "DATABASE_URL"))

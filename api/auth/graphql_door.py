@@ -1,18 +1,22 @@
 """The GraphQL door of auth: login, users. Raised JobberErrors become errors with `extensions.code`."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from http.cookies import SimpleCookie
 from typing import Any
 
 import graphene
 from starlette.requests import HTTPConnection
 
-from api.auth.model import Login, Role, Session, User
+from api.auth.api_tokens import ApiTokens
+from api.auth.model import ApiToken, Login, Session, User
 from api.auth.service import Auth
+from api.graphql import types
 from api.graphql.http_door import RESPONSE_HEADERS
 from api.graphql.scalars import DateTime
 from api.graphql.tokens import COOKIE, SECURE_COOKIE, from_our_page, is_https, token_of
-from jobber.errors import Forbidden, InvalidData, Unauthenticated
+from api.scopes import SCOPES
+from jobber.errors import Forbidden, JobberError, Unauthenticated
 
 
 @dataclass(slots=True)
@@ -20,7 +24,10 @@ class Context:
     """One request's."""
 
     auth: Auth
+    api_tokens: ApiTokens
     connection: HTTPConnection
+    #: Where the request comes from (api.addresses).
+    address: str
     _session: Session | None = field(default=None, init=False)
 
     async def session(self) -> Session:
@@ -45,36 +52,10 @@ class Context:
             morsel["httponly"] = True
             morsel["secure"] = secure or name == SECURE_COOKIE
             if login:
-                morsel["expires"] = login.session.expires_at.strftime("%a, %d %b %Y %H:%M:%S GMT")
+                morsel["expires"] = login.expires_at.strftime("%a, %d %b %Y %H:%M:%S GMT")
             else:
                 morsel["max-age"] = 0
             self.connection.scope.setdefault(RESPONSE_HEADERS, []).append(("set-cookie", morsel.OutputString()))
-
-
-class Node(graphene.Interface):
-    """Anything with an id."""
-
-    id = graphene.ID(required=True)
-
-
-# Without a description Python 3.11 gives it one and 3.12 none.
-RoleEnum = graphene.Enum("Role", [(role.value, role.value) for role in Role], description="What a user may do.")
-
-
-class UserType(graphene.ObjectType):
-    """Who may log in."""
-
-    class Meta:  # noqa: D106
-        name = "User"
-        interfaces = (Node,)
-
-    email = graphene.String(required=True)
-    role = graphene.Field(RoleEnum, required=True)
-
-    @staticmethod
-    def of(user: User) -> "UserType":
-        """As people see one."""
-        return UserType(id=user.id, email=user.email, role=user.role.value)
 
 
 class LoginPayload(graphene.ObjectType):
@@ -84,6 +65,38 @@ class LoginPayload(graphene.ObjectType):
     expires_at = graphene.Field(DateTime, required=True)
     id = graphene.ID(required=True, description="The user's.")
     email = graphene.String(required=True)
+
+
+class ApiTokenType(graphene.ObjectType):
+    """What a program logs in with, without its secret."""
+
+    class Meta:  # noqa: D106
+        name = "ApiToken"
+        interfaces = (types.Node,)
+
+    name = graphene.String(required=True)
+    scopes = graphene.List(graphene.NonNull(graphene.String), required=True, description="What it may do.")
+    expires_at = graphene.Field(DateTime, description="Null: it has no end.")
+    last_used_at = graphene.Field(DateTime, description="To the minute; null: never.")
+
+    @staticmethod
+    def of(token: ApiToken) -> "ApiTokenType":
+        """As people see one."""
+        return ApiTokenType(
+            id=token.id,
+            name=token.name,
+            scopes=list(token.scopes),
+            expires_at=token.expires_at,
+            last_used_at=token.last_used_at,
+        )
+
+
+class TokenPayload(graphene.ObjectType):
+    """A new API token, or why there is none."""
+
+    token = graphene.String(description="The secret itself, shown only here: `Authorization: Bearer …`.")
+    api_token = graphene.Field(ApiTokenType)
+    user_errors = graphene.List(graphene.NonNull(types.UserError), required=True)
 
 
 class LoginInput(graphene.InputObjectType):
@@ -103,18 +116,58 @@ class CreateUserInput(graphene.InputObjectType):
 class Query(graphene.ObjectType):
     """What can be asked."""
 
-    me = graphene.Field(UserType, description="The caller; null without a token.")
-    users = graphene.List(graphene.NonNull(UserType), required=True, description="All users; for an ADMIN.")
+    me = graphene.Field(types.User, description="The caller; null without a token.")
+    users = graphene.List(graphene.NonNull(types.User), required=True, description="All users; for an ADMIN.")
 
-    async def resolve_me(root: Any, info: graphene.ResolveInfo) -> UserType | None:
+    api_tokens = graphene.List(
+        graphene.NonNull(ApiTokenType), required=True, description="The caller's API tokens that are not revoked."
+    )
+    audit_log = graphene.Field(
+        types.AuditConnection,
+        required=True,
+        first=graphene.Int(default_value=50),
+        after=graphene.String(),
+        description="Who did what to users and tokens, newest first; for an ADMIN. For jobs and uploads ask the jobs service.",
+    )
+    node = graphene.Field(
+        types.Node, id=graphene.ID(required=True), description="The caller's user or API token; for an ADMIN any user."
+    )
+
+    async def resolve_me(root: Any, info: graphene.ResolveInfo) -> types.User | None:
         """A token that is not good is an error, not nobody."""
         context: Context = info.context
-        return UserType.of((await context.session()).user) if token_of(context.connection) is not None else None
+        return _user((await context.session()).user) if token_of(context.connection) is not None else None
 
-    async def resolve_users(root: Any, info: graphene.ResolveInfo) -> list[UserType]:
+    async def resolve_users(root: Any, info: graphene.ResolveInfo) -> list[types.User]:
         """Oldest first."""
         context: Context = info.context
-        return [UserType.of(user) for user in await context.auth.users((await context.session()).user)]
+        return [_user(user) for user in await context.auth.users(await context.session())]
+
+    async def resolve_api_tokens(root: Any, info: graphene.ResolveInfo) -> list[ApiTokenType]:
+        """Oldest first."""
+        context: Context = info.context
+        return [ApiTokenType.of(token) for token in await context.api_tokens.of(await context.session())]
+
+    async def resolve_audit_log(
+        root: Any, info: graphene.ResolveInfo, first: int, after: str | None = None
+    ) -> types.AuditConnection:
+        """One more than asked for says whether there is a next page."""
+        context: Context = info.context
+        size, place = types.page_size(first), types.decode_cursor(after, 1)
+        entries = await context.auth.audit(await context.session(), size + 1, place[0] if place else None)
+        return types.AuditConnection.of(entries, size)
+
+    async def resolve_node(root: Any, info: graphene.ResolveInfo, id: str) -> Any:
+        """Null for what there is not, and for what is not the caller's."""
+        context: Context = info.context
+        session = await context.session()
+        if session.scopes is None:
+            for token in await context.api_tokens.of(session):
+                if token.id == id:
+                    return ApiTokenType.of(token)
+        for user in await context.auth.visible(session, id):
+            return _user(user)
+        return None
 
 
 class LoginMutation(graphene.Mutation):
@@ -136,11 +189,10 @@ class LoginMutation(graphene.Mutation):
         if not from_our_page(context.connection):
             # A foreign page could log its visitor in as somebody else.
             raise Forbidden("Log in from a page of this service.")
-        given = _one(input, login_input, "input", "loginInput")
-        login = await context.auth.login(given["email"], given["password"])
+        given = types.exactly_one(input, login_input, "input", "loginInput")
+        login = await context.auth.login(given["email"], given["password"], context.address)
         context.set_cookie(login)
-        session = login.session
-        return LoginPayload(token=login.token, expires_at=session.expires_at, id=session.user.id, email=session.user.email)
+        return LoginPayload(token=login.token, expires_at=login.expires_at, id=login.user.id, email=login.user.email)
 
 
 class CreateUser(graphene.Mutation):
@@ -150,15 +202,15 @@ class CreateUser(graphene.Mutation):
         input = CreateUserInput()
         create_user_input = CreateUserInput()
 
-    Output = graphene.NonNull(UserType)
+    Output = graphene.NonNull(types.User)
 
     @staticmethod
-    async def mutate(root: Any, info: graphene.ResolveInfo, input: Any = None, create_user_input: Any = None) -> UserType:
+    async def mutate(root: Any, info: graphene.ResolveInfo, input: Any = None, create_user_input: Any = None) -> types.User:
         """Give exactly one of the two arguments, which mean the same."""
         context: Context = info.context
-        caller = (await context.session()).user
-        given = _one(input, create_user_input, "input", "createUserInput")
-        return UserType.of(await context.auth.create_user(caller, given["email"], given["password"]))
+        caller = await context.session()
+        given = types.exactly_one(input, create_user_input, "input", "createUserInput")
+        return _user(await context.auth.create_user(caller, given["email"], given["password"]))
 
 
 class Logout(graphene.Mutation):
@@ -176,7 +228,7 @@ class Logout(graphene.Mutation):
 
 
 class PasswordChange(graphene.Mutation):
-    """Change the caller's password; all their sessions end."""
+    """Change the caller's password; all their sessions end, and their API tokens are revoked."""
 
     class Arguments:  # noqa: D106
         current = graphene.String(required=True)
@@ -188,24 +240,68 @@ class PasswordChange(graphene.Mutation):
     async def mutate(root: Any, info: graphene.ResolveInfo, current: str, new: str) -> bool:
         """True once it is changed."""
         context: Context = info.context
-        await context.auth.change_password((await context.session()).user, current, new)
+        await context.auth.change_password(await context.session(), current, new, context.address)
         context.set_cookie(None)
         return True
 
 
 class UserDisable(graphene.Mutation):
-    """Let a user log in no more; all their sessions end. For an ADMIN."""
+    """Let a user log in no more; all their sessions end, and their API tokens are revoked. For an ADMIN."""
 
     class Arguments:  # noqa: D106
         id = graphene.ID(required=True)
 
-    Output = graphene.NonNull(UserType)
+    Output = graphene.NonNull(types.User)
 
     @staticmethod
-    async def mutate(root: Any, info: graphene.ResolveInfo, id: str) -> UserType:
+    async def mutate(root: Any, info: graphene.ResolveInfo, id: str) -> types.User:
         """The user, disabled."""
         context: Context = info.context
-        return UserType.of(await context.auth.disable((await context.session()).user, id))
+        return _user(await context.auth.disable(await context.session(), id))
+
+
+class ApiTokenCreate(graphene.Mutation):
+    """Make an API token for a program; it never may more than its maker. Not with an API token."""
+
+    class Arguments:  # noqa: D106
+        name = graphene.String(required=True)
+        scopes = graphene.List(
+            graphene.NonNull(graphene.String),
+            required=True,
+            description="; ".join(f"`{scope}`: {what}" for scope, what in SCOPES.items()),
+        )
+        expires_at = DateTime(description="Null: it has no end.")
+
+    Output = graphene.NonNull(TokenPayload)
+
+    @staticmethod
+    async def mutate(
+        root: Any, info: graphene.ResolveInfo, name: str, scopes: list[str], expires_at: datetime | None = None
+    ) -> TokenPayload:
+        """The secret is in this answer and nowhere else."""
+        context: Context = info.context
+        session = await context.session()
+        try:
+            token, made = await context.api_tokens.create(session, name, scopes, expires_at)
+        except JobberError as fault:
+            return TokenPayload(user_errors=[types.user_error(fault)])
+        return TokenPayload(token=token, api_token=ApiTokenType.of(made), user_errors=[])
+
+
+class ApiTokenRevoke(graphene.Mutation):
+    """End one of the caller's API tokens; an ADMIN anybody's."""
+
+    class Arguments:  # noqa: D106
+        id = graphene.ID(required=True)
+
+    Output = graphene.NonNull(graphene.Boolean)
+
+    @staticmethod
+    async def mutate(root: Any, info: graphene.ResolveInfo, id: str) -> bool:
+        """True once it is refused."""
+        context: Context = info.context
+        await context.api_tokens.revoke(await context.session(), id)
+        return True
 
 
 class Mutation(graphene.ObjectType):
@@ -216,12 +312,12 @@ class Mutation(graphene.ObjectType):
     create_user = CreateUser.Field()
     password_change = PasswordChange.Field()
     user_disable = UserDisable.Field()
+    api_token_create = ApiTokenCreate.Field()
+    api_token_revoke = ApiTokenRevoke.Field()
 
 
-schema = graphene.Schema(query=Query, mutation=Mutation)
+schema = graphene.Schema(query=Query, mutation=Mutation, types=[types.User, ApiTokenType])
 
 
-def _one(first: Any, second: Any, one: str, other: str) -> Any:
-    if (first is None) == (second is None):
-        raise InvalidData(f"Give exactly one of `{one}` and `{other}`.")
-    return first if first is not None else second
+def _user(user: User) -> types.User:
+    return types.User(id=user.id, email=user.email, role=user.role.value)

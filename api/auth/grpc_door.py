@@ -2,7 +2,6 @@
 
 from typing import TypeAlias
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 
 from api.auth.model import User
@@ -27,9 +26,12 @@ class AuthDoor(AuthServiceServicer):
     async def Authenticate(self, request: auth_pb2.AuthenticateRequest, context: Context) -> auth_pb2.AuthenticateResponse:
         """Whose token it is."""
         session = await self._auth.authenticate(request.token)
-        expires = Timestamp()
-        expires.FromDatetime(session.expires_at)
-        return auth_pb2.AuthenticateResponse(user=_wire(session.user), expires_at=expires)
+        answer = auth_pb2.AuthenticateResponse(user=_wire(session.user))
+        if session.expires_at is not None:
+            answer.expires_at.FromDatetime(session.expires_at)
+        if session.scopes is not None:
+            answer.api_token.CopyFrom(auth_pb2.ApiToken(id=session.id, scopes=sorted(session.scopes)))
+        return answer
 
     async def GetUsers(self, request: auth_pb2.GetUsersRequest, context: Context) -> auth_pb2.GetUsersResponse:
         """E-mail and role of users."""

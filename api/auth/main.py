@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
-from pathlib import Path
 
 from starlette.requests import HTTPConnection
 
+from api.addresses import client_address
+from api.auth.api_tokens import ApiTokens
 from api.auth.graphql_door import Context, schema
 from api.auth.grpc_door import SERVICE, AuthDoor
+from api.auth.limiter import Limiter
 from api.auth.passwords import Passwords
 from api.auth.service import Auth
-from api.auth.store import Store
+from api.auth.store import MIGRATIONS, Store
+from api.auth.token_store import TokenStore
 from api.database import open_pool
 from api.graphql import Limits, graphql_app, graphql_routes
 from api.grpc_server import add_health_and_reflection, grpc_server
@@ -31,13 +34,27 @@ SWEEP = 3600.0
 async def serve(settings: AuthSettings) -> None:
     """Serve until SIGTERM."""
     pool = await open_pool(settings.database_url, name="jobber-auth", size=POOL, timeout=settings.start_timeout)
-    await migrate(settings.database_url, "auth", Path(__file__).parent / "sql")
+    await migrate(settings.database_url, "auth", MIGRATIONS)
     hashes = Passwords()
-    auth = Auth(Store(pool), hashes, settings.jwt_secret, session_seconds=settings.session_hours * 3600)
+    api_tokens = TokenStore(pool)
+    auth = Auth(
+        Store(pool),
+        hashes,
+        settings.jwt_secret,
+        session_seconds=settings.session_hours * 3600,
+        limiter=Limiter(
+            pool,
+            per_account=settings.login_failures_per_account,
+            per_address=settings.login_failures_per_address,
+            window=settings.login_window,
+        ),
+        api_tokens=api_tokens,
+    )
+    programs = ApiTokens(api_tokens)
     await auth.bootstrap(settings.admin_email, settings.admin_password, strict=settings.mode == "production")
 
     async def context_of(connection: HTTPConnection) -> Context:
-        return Context(auth, connection)
+        return Context(auth, programs, connection, client_address(connection, settings.trusted_proxies))
 
     graphql = graphql_app(schema, context=context_of, settings=settings, subscriptions=False, limits=LIMITS)
     app = http_app(graphql_routes("/graphql", graphql), ready=auth.ready, settings=settings)

@@ -38,12 +38,15 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A login that is good: not expired, not revoked, its user not disabled."""
+    """A login or an API token that is good: not expired, not revoked, its user not disabled."""
 
-    #: The token's jti.
+    #: The token's jti; an API token's id.
     id: str
     user: User
-    expires_at: datetime
+    #: None: an API token without an end.
+    expires_at: datetime | None
+    #: What an API token may do (api.scopes); None: a login, which may do all that its user's role allows.
+    scopes: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,22 @@ class Login:
     """A new session with its token, which is nowhere stored."""
 
     token: str
-    session: Session
+    user: User
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """A program's way in, without its secret."""
+
+    #: Lowercase UUID.
+    id: str
+    name: str
+    scopes: tuple[str, ...]
+    #: None: no end.
+    expires_at: datetime | None
+    #: To the minute; None: never.
+    last_used_at: datetime | None = None
 
 
 def email_key(email: str) -> str:

@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, LiteralString
 
 from psycopg.errors import UniqueViolation
 
+from api import audit
+from api.audit import Act
 from api.auth.model import Role, Session, User, email_key
 from api.database import Connection, Pool, connection
 from jobber.errors import InvalidData, NotFound
+
+MIGRATIONS = Path(__file__).parent / "sql"
 
 INSERT_USER: LiteralString = """
     INSERT INTO auth.users (id, email, email_key, password_hash, role)
@@ -40,6 +45,10 @@ REVOKE_SESSIONS: LiteralString = """
     UPDATE auth.sessions SET revoked_at = clock_timestamp() WHERE user_id = %(user_id)s AND revoked_at IS NULL
 """
 
+REVOKE_TOKENS: LiteralString = """
+    UPDATE auth.api_tokens SET revoked_at = clock_timestamp() WHERE user_id = %(user_id)s AND revoked_at IS NULL
+"""
+
 
 class Store:
     """Users and sessions in PostgreSQL. Every method raises Unavailable when the database does not answer."""
@@ -47,18 +56,20 @@ class Store:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def add_user(self, user: User, password_hash: str) -> None:
+    async def add_user(self, user: User, password_hash: str, act: Act) -> None:
         """Raises InvalidData when the e-mail is taken."""
-        async with connection(self._pool) as session:
+        async with connection(self._pool) as session, session.transaction():
             await _insert(session, user, password_hash)
+            await audit.record(session, "auth", act)
 
-    async def add_first_user(self, user: User, password_hash: str) -> bool:
+    async def add_first_user(self, user: User, password_hash: str, act: Act) -> bool:
         """Add the user if there is none at all; answer whether it did."""
         async with connection(self._pool) as session, session.transaction():
             await session.execute(LOCK_BOOTSTRAP)
             if await _one(session, "SELECT 1 FROM auth.users LIMIT 1"):
                 return False
             await _insert(session, user, password_hash)
+            await audit.record(session, "auth", act)
             return True
 
     async def has_users(self) -> bool:
@@ -82,6 +93,14 @@ class Store:
             cursor = await session.execute("SELECT id::text, email, role FROM auth.users ORDER BY created_at, id")
             return [_user(row) for row in await cursor.fetchall()]
 
+    async def everybody(self) -> list[tuple[User, bool]]:
+        """All users, oldest first, and whether they are disabled."""
+        async with connection(self._pool) as session:
+            cursor = await session.execute(
+                "SELECT id::text, email, role, disabled_at IS NOT NULL FROM auth.users ORDER BY created_at, id"
+            )
+            return [(_user(row), bool(row[3])) for row in await cursor.fetchall()]
+
     async def users_by_id(self, ids: Sequence[str]) -> list[User]:
         """The users of these ids; unknown ones are left out."""
         async with connection(self._pool) as session:
@@ -91,12 +110,14 @@ class Store:
             return [_user(row) for row in await cursor.fetchall()]
 
     async def open_session(
-        self, session_id: str, user_id: str, password_hash: str, seconds: float
+        self, session_id: str, user_id: str, password_hash: str, seconds: float, act: Act
     ) -> tuple[datetime, datetime] | None:
         """Begin a session; answer when it was issued and when it expires, or None when the user may no longer log in."""
         values = {"id": session_id, "user_id": user_id, "password_hash": password_hash, "seconds": seconds}
-        async with connection(self._pool) as session:
+        async with connection(self._pool) as session, session.transaction():
             row = await _one(session, OPEN_SESSION, values)
+            if row:
+                await audit.record(session, "auth", act)
         return (row[0], row[1]) if row else None
 
     async def good_session(self, session_id: str, user_id: str, issued_at: datetime, expires_at: datetime) -> Session | None:
@@ -106,13 +127,19 @@ class Store:
             row = await _one(session, GOOD_SESSION, values)
         return Session(session_id, _user(row), row[3]) if row else None
 
-    async def revoke_session(self, session_id: str) -> None:
+    async def revoke_session(self, session_id: str, act: Act) -> None:
         """End the session."""
-        async with connection(self._pool) as session:
+        async with connection(self._pool) as session, session.transaction():
             await session.execute(
                 "UPDATE auth.sessions SET revoked_at = clock_timestamp() WHERE id = %(id)s AND revoked_at IS NULL",
                 {"id": session_id},
             )
+            await audit.record(session, "auth", act)
+
+    async def note(self, act: Act) -> None:
+        """Write down what changed nothing here."""
+        async with connection(self._pool) as session:
+            await audit.record(session, "auth", act)
 
     async def replace_hash(self, user_id: str, old: str, new: str) -> bool:
         """Store another hash of the same password, unless it was changed meanwhile; answer whether it did."""
@@ -123,17 +150,25 @@ class Store:
             )
             return cursor.rowcount == 1
 
-    async def change_password(self, user_id: str, old: str, new: str) -> bool:
-        """Store another password's hash and end all sessions, unless it was changed meanwhile; answer whether it did."""
+    async def change_password(self, user_id: str, old: str | None, new: str, act: Act) -> bool:
+        """Store another password's hash, and end all sessions and API tokens; answer whether it did.
+
+        Not when the hash is not `old` any more (None: whatever it is).
+        """
         async with connection(self._pool) as session, session.transaction():
             cursor = await session.execute(
-                "UPDATE auth.users SET password_hash = %(new)s WHERE id = %(id)s AND password_hash = %(old)s",
+                """UPDATE auth.users SET password_hash = %(new)s
+                    WHERE id = %(id)s AND (%(old)s::text IS NULL OR password_hash = %(old)s)""",
                 {"id": user_id, "old": old, "new": new},
             )
+            if cursor.rowcount != 1:
+                return False
             await session.execute(REVOKE_SESSIONS, {"user_id": user_id})
-            return cursor.rowcount == 1
+            await session.execute(REVOKE_TOKENS, {"user_id": user_id})
+            await audit.record(session, "auth", act)
+            return True
 
-    async def disable(self, user_id: str) -> User:
+    async def disable(self, user_id: str, act: Act) -> User:
         """Let the user log in no more, and end all sessions.
 
         Raises NotFound.
@@ -148,13 +183,20 @@ class Store:
             if not row:
                 raise NotFound("There is no such user.")
             await session.execute(REVOKE_SESSIONS, {"user_id": user_id})
+            await session.execute(REVOKE_TOKENS, {"user_id": user_id})
+            await audit.record(session, "auth", act)
             return _user(row)
 
     async def sweep(self) -> int:
-        """Forget sessions that expired a day ago; answer how many."""
+        """Forget sessions that expired a day ago, and failed logins of yesterday; answer how many sessions."""
         async with connection(self._pool) as session:
+            await session.execute("DELETE FROM auth.login_failures WHERE since < clock_timestamp() - interval '1 day'")
             cursor = await session.execute("DELETE FROM auth.sessions WHERE expires_at < clock_timestamp() - interval '1 day'")
             return cursor.rowcount
+
+    async def audit(self, most: int, before: int | None) -> list[audit.Entry]:
+        """The latest entries of the audit trail, newest first."""
+        return await audit.page(self._pool, "auth", most, before)
 
     async def ping(self) -> None:
         """Answer when the database does."""

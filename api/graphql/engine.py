@@ -10,9 +10,10 @@ from graphql import ExecutionResult, GraphQLError, OperationType, execute, subsc
 from starlette.requests import HTTPConnection
 
 from api.graphql.documents import Document, Documents, Operation, Refused
-from api.graphql.errors import format_error, is_unauthenticated
+from api.graphql.errors import cause_of, format_error, is_unauthenticated
 from api.graphql.limits import Limits, TooMuch, weigh
 from api.graphql.variables import decode_variables
+from jobber.errors import RateLimited
 
 ContextOf = Callable[[HTTPConnection], Awaitable[Any]]
 
@@ -36,6 +37,8 @@ class Answer:
     ran: bool = True
     #: All that went wrong is that the caller is not logged in.
     unauthenticated: bool = False
+    #: Nothing was done because the caller asks too often.
+    limited: RateLimited | None = None
     #: It asked for more than one request may.
     too_much: bool = False
     #: The reason for the refusal, when it is not the request's own fault.
@@ -130,7 +133,9 @@ class Engine:
         # Errors without a path came before anything ran: a variable of the wrong type, say.
         ran = not errors or result.data is not None or any(error.path is not None for error in errors)
         refused = bool(errors) and all(is_unauthenticated(error) for error in errors)
-        return Answer(self._body(result.data, errors, ran=ran), ran=ran, unauthenticated=refused)
+        causes = [cause_of(error) for error in errors]
+        limited = next((cause for cause in causes if isinstance(cause, RateLimited)), None) if result.data is None else None
+        return Answer(self._body(result.data, errors, ran=ran), ran=ran, unauthenticated=refused, limited=limited)
 
     def _body(self, data: Any, errors: Sequence[GraphQLError], *, ran: bool = False) -> dict[str, Any]:
         body: dict[str, Any] = {}

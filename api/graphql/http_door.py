@@ -13,7 +13,7 @@ from api.graphql.engine import Answer, Asked, Engine, is_subscription
 from api.graphql.sse import event_stream
 from api.graphql.tokens import token_of
 from api.graphql.variables import split_object
-from api.http import status_of
+from api.http import headers_of, status_of
 from jobber.errors import JobberError
 
 #: The media type whose status codes tell a refused request from one that ran.
@@ -164,6 +164,8 @@ def _respond(request: Request, answer: Answer) -> Response:
         status = 400 if media == MODERN or answer.too_much else 200
     if answer.unauthenticated and (answer.fault or token_of(request) is not None):
         status, headers = 401, {"www-authenticate": "Bearer"}
+    elif answer.limited:
+        status, headers = status_of(answer.limited), headers_of(answer.limited)
     response = Response(msgspec.json.encode(answer.body), status, headers, media_type=media)
     for name, value in request.scope.get(RESPONSE_HEADERS, ()):
         response.headers.append(name, value)

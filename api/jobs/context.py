@@ -17,7 +17,7 @@ from api.jobs.rejects import Rejects
 from api.jobs.store import Store
 from api.jobs.submission import Desk
 from jobber.credentials import service_token
-from jobber.errors import Forbidden, Unauthenticated, Unavailable
+from jobber.errors import Unauthenticated, Unavailable
 from jobber.job import JobType
 from jobber.settings import JobsSettings
 from protos import client
@@ -122,13 +122,12 @@ class Context:
 
     @property
     def sees(self) -> str | None:
-        """Whose jobs the caller may see: their own; an ADMIN everybody's (None). Raises Unauthenticated."""
-        return None if self.who.role == "ADMIN" else self.who.id
+        """Whose jobs the caller may see: their own; an ADMIN everybody's (None). Raises Unauthenticated, Forbidden."""
+        return self.who.sees
 
     def may_submit(self) -> str:
         """The caller's id, unless their role only lets them look. Raises Unauthenticated, Forbidden."""
-        if self.who.role == "VIEWER":
-            raise Forbidden("A viewer may look at jobs, not submit or change them.")
+        self.who.check_writes()
         return self.who.id
 
     def expires(self, job: Job) -> datetime:

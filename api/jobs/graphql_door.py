@@ -7,6 +7,7 @@ import graphene
 import msgspec
 
 from api.graphql.scalars import Long, RawJson
+from api.graphql.types import Node, PageInfo, User, decode_cursor, encode_cursor, exactly_one, page_size, user_error
 from api.jobs import graphql_inputs as inputs
 from api.jobs import graphql_types as types
 from api.jobs.context import Context
@@ -24,7 +25,7 @@ UNBOUNDED = 1000
 class Query(graphene.ObjectType):
     """What can be asked."""
 
-    me = graphene.Field(types.User)
+    me = graphene.Field(User)
     jobs_metadata = graphene.List(graphene.NonNull(types.JobMetadata), required=True)
     jobs = graphene.List(graphene.NonNull(types.Job), required=True, deprecation_reason="unbounded: use jobsConnection")
     job = graphene.Field(types.Job, id=graphene.ID(required=True))
@@ -35,13 +36,13 @@ class Query(graphene.ObjectType):
         after=graphene.String(),
         filter=inputs.JobFilter(),
     )
-    node = graphene.Field(types.Node, id=graphene.ID(required=True))
+    node = graphene.Field(Node, id=graphene.ID(required=True))
 
-    async def resolve_me(root: Any, info: graphene.ResolveInfo) -> types.User | None:
+    async def resolve_me(root: Any, info: graphene.ResolveInfo) -> User | None:
         """The caller; null without a token."""
         context: Context = info.context
         caller = context.caller
-        return types.User(id=caller.id, email=caller.email, role=caller.role) if caller else None
+        return User(id=caller.id, email=caller.email, role=caller.role) if caller else None
 
     async def resolve_jobs_metadata(root: Any, info: graphene.ResolveInfo) -> list[types.JobMetadata]:
         """The job types that are installed, with what their input must look like."""
@@ -69,7 +70,7 @@ class Query(graphene.ObjectType):
     ) -> types.JobConnection:
         """Newest first."""
         context: Context = info.context
-        size, place, wanted = types.page_size(first), types.decode_cursor(after, 1), filter or {}
+        size, place, wanted = page_size(first), decode_cursor(after, 1), filter or {}
         rows = await context.store.jobs(
             context.sees,
             first=size + 1,
@@ -78,8 +79,8 @@ class Query(graphene.ObjectType):
             states=[State(state) for state in wanted.get("states") or ()],
             created_after=wanted.get("created_after"),
         )
-        edges = [types.JobEdge(cursor=types.encode_cursor(row.number), node=types.Job.of(row)) for row in rows[:size]]
-        page = types.PageInfo(has_next_page=len(rows) > size, end_cursor=edges[-1].cursor if edges else None)
+        edges = [types.JobEdge(cursor=encode_cursor(row.number), node=types.Job.of(row)) for row in rows[:size]]
+        page = PageInfo(has_next_page=len(rows) > size, end_cursor=edges[-1].cursor if edges else None)
         return types.JobConnection(edges=edges, page_info=page)
 
     async def resolve_node(root: Any, info: graphene.ResolveInfo, id: str) -> types.Job | None:
@@ -102,7 +103,7 @@ class ExecuteJob(graphene.Mutation):
         """Answer the job once it is stored durably."""
         context: Context = info.context
         owner = context.may_submit()
-        given = _one(input, execute_job_input, "input", "executeJobInput")
+        given = exactly_one(input, execute_job_input, "input", "executeJobInput")
         asked = Asked(
             owner_id=owner,
             name=given["name"],
@@ -221,7 +222,7 @@ class Subscription(graphene.ObjectType):
             yield types.Job.of(row)
 
 
-schema = graphene.Schema(query=Query, mutation=Mutation, subscription=Subscription, types=[types.Job, types.User])
+schema = graphene.Schema(query=Query, mutation=Mutation, subscription=Subscription, types=[types.Job, User])
 
 
 def input_schema(kind: JobType) -> dict[str, Any]:
@@ -273,16 +274,7 @@ async def _payload(act: Callable[[], Awaitable[types.JobPayload]]) -> types.JobP
     try:
         return await act()
     except JobberError as fault:
-        if fault.code not in types.ErrorCode._meta.enum.__members__:
-            raise
-        error = types.UserError(message=fault.message, code=fault.code)
-        return types.JobPayload(job=None, replayed=False, user_errors=[error])
-
-
-def _one(first: Any, second: Any, one: str, other: str) -> Any:
-    if (first is None) == (second is None):
-        raise InvalidData(f"Give exactly one of `{one}` and `{other}`.")
-    return first if first is not None else second
+        return types.JobPayload(job=None, replayed=False, user_errors=[user_error(fault)])
 
 
 def _json_bytes(value: Any) -> bytes:

@@ -1,7 +1,5 @@
 """The GraphQL types of jobs (../shared names them; api/jobs/schema.graphql is the snapshot)."""
 
-import base64
-import binascii
 import hashlib
 from typing import Any, Literal
 
@@ -9,16 +7,14 @@ import graphene
 from graphql import GraphQLError
 
 from api.graphql.scalars import JSON, DateTime, Long
+from api.graphql.types import Node, PageInfo, User, UserError, decode_cursor, encode_cursor, page_size
 from api.jobs.context import Context
 from api.jobs.model import Job as JobRow
 from api.jobs.rejects import Fault
 from api.jobs.rejects import Group as GroupRow
-from jobber.errors import InvalidData, NotFound
+from jobber.errors import NotFound
 from jobber.ids import is_id
 from jobber.model import Format, State
-
-#: The most nodes of one page.
-MAX_PAGE = 1000
 
 
 def _enum(name: str, values: str) -> Any:
@@ -33,40 +29,9 @@ Atomicity = _enum("Atomicity", "BATCH ALL_OR_NOTHING")
 FileFormat = _enum("FileFormat", "CSV NDJSON JSON PARQUET")
 Compression = _enum("Compression", "NONE GZIP ZSTD")
 Priority = _enum("Priority", "LOW NORMAL HIGH")
-Role = _enum("Role", "ADMIN MEMBER VIEWER")
-ErrorCode = _enum(
-    "ErrorCode",
-    "UNKNOWN_JOB INVALID_DATA UPLOAD_INCOMPLETE IDEMPOTENCY_CONFLICT QUOTA_EXCEEDED FORBIDDEN NOT_FOUND INVALID_STATE"
-    " REVERT_CONFLICT",
-)
 
 #: The original's three values.
 STATUS = {State.SUCCEEDED: "COMPLETED", State.PARTIAL: "COMPLETED", State.FAILED: "FAILED", State.CANCELED: "FAILED"}
-
-
-def encode_cursor(*parts: int) -> str:
-    """An opaque place in a list."""
-    return base64.urlsafe_b64encode(",".join(map(str, parts)).encode()).decode()
-
-
-def decode_cursor(cursor: str | None, parts: int) -> tuple[int, ...] | None:
-    """The place that `encode_cursor` made. Raises InvalidData for anything else."""
-    if cursor is None:
-        return None
-    try:
-        numbers = tuple(int(part) for part in base64.urlsafe_b64decode(cursor.encode()).decode().split(","))
-    except (ValueError, binascii.Error, UnicodeError) as fault:
-        raise InvalidData("`after` is not a cursor of this list.") from fault
-    if len(numbers) != parts or any(abs(number) >= 1 << 62 for number in numbers):
-        raise InvalidData("`after` is not a cursor of this list.")
-    return numbers
-
-
-def page_size(first: int) -> int:
-    """Raises InvalidData for a page that is negative or too large."""
-    if not 0 <= first <= MAX_PAGE:
-        raise InvalidData(f"`first` must be between 0 and {MAX_PAGE}.")
-    return first
 
 
 def job_id(text: str) -> str:
@@ -74,30 +39,6 @@ def job_id(text: str) -> str:
     if is_id(text.lower()):
         return text.lower()
     raise NotFound("There is no such job, or it is not yours.")
-
-
-class Node(graphene.Interface):
-    """Anything with an id."""
-
-    id = graphene.ID(required=True)
-
-
-class User(graphene.ObjectType):
-    """Who may log in."""
-
-    class Meta:  # noqa: D106
-        interfaces = (Node,)
-
-    email = graphene.String(required=True)
-    role = graphene.Field(Role, required=True)
-
-
-class UserError(graphene.ObjectType):
-    """Why something was not done."""
-
-    field = graphene.List(graphene.NonNull(graphene.String))
-    message = graphene.String(required=True)
-    code = graphene.Field(ErrorCode, required=True)
 
 
 class JobMetadata(graphene.ObjectType):
@@ -168,13 +109,6 @@ class ResultFile(graphene.ObjectType):
     url = graphene.String(required=True)
     sha256 = graphene.String(required=True)
     expires_at = graphene.Field(DateTime, required=True)
-
-
-class PageInfo(graphene.ObjectType):
-    """Where a page ends."""
-
-    has_next_page = graphene.Boolean(required=True)
-    end_cursor = graphene.String()
 
 
 class RowErrorEdge(graphene.ObjectType):

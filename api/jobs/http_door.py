@@ -12,7 +12,7 @@ from api.jobs.multipart import incoming_file
 from api.jobs.rejects import Rejects
 from api.jobs.store import Store
 from api.jobs.uploads import Uploads
-from jobber.errors import Forbidden, NotFound, Unauthenticated
+from jobber.errors import NotFound, Unauthenticated
 from jobber.ids import is_id
 from jobber.model import Format
 
@@ -25,8 +25,7 @@ def routes(uploads: Uploads, rejects: Rejects, store: Store, authenticate: Authe
 
     async def upload(request: Request) -> Response:
         caller = await _who(request, authenticate)  # before the body is read
-        if caller.role == "VIEWER":
-            raise Forbidden("A viewer may look at jobs, not upload files.")
+        caller.check_writes()
         incoming = await incoming_file(request)
         stored = await uploads.receive(caller.id, incoming.name, incoming.chunks)
         answer = {"id": stored.id, "fileName": stored.file_name, "bytes": stored.size, "sha256": stored.sha256.hex()}
@@ -39,7 +38,7 @@ def routes(uploads: Uploads, rejects: Rejects, store: Store, authenticate: Authe
         job_id = request.path_params["job_id"]
         if request.path_params["kind"] not in ("rejects", "results") or form is None or not is_id(job_id):
             raise NotFound("There is nothing to download here.")
-        job = await store.job(job_id, None if caller.role == "ADMIN" else caller.id)
+        job = await store.job(job_id, caller.sees)
         if job is None:
             raise NotFound("There is no such job, or it is not yours.")
         name = f"{job.name}-{job.id}-{kind}.{request.path_params['form']}"

@@ -175,6 +175,55 @@ def cancel(id: str, **where: Any) -> None:
         sys.exit(run(connect(**where), id))
 
 
+@app.group()
+def users() -> None:
+    """Make and disable users, straight in the database: DATABASE_URL, or the running `jobber up`'s."""
+
+
+@users.command("add")
+@click.argument("email")
+@click.option("--role", type=click.Choice(["ADMIN", "MEMBER", "VIEWER"]), default="MEMBER", show_default=True)
+@data_dir
+def users_add(email: str, role: str, data_dir: Path) -> None:
+    """Make a user; the password is asked, or read from standard input."""
+    from jobber.cli import users
+
+    with told():
+        users.add(data_dir, email, role, users.read_password())
+
+
+@users.command("list")
+@data_dir
+def users_list(data_dir: Path) -> None:
+    """List all users."""
+    from jobber.cli import users
+
+    with told():
+        users.show(data_dir)
+
+
+@users.command("disable")
+@click.argument("email")
+@data_dir
+def users_disable(email: str, data_dir: Path) -> None:
+    """Let a user log in no more; all their sessions and API tokens end."""
+    from jobber.cli import users
+
+    with told():
+        users.disable(data_dir, email)
+
+
+@users.command("passwd")
+@click.argument("email")
+@data_dir
+def users_passwd(email: str, data_dir: Path) -> None:
+    """Give a user another password, asked or read from standard input; all their sessions and API tokens end."""
+    from jobber.cli import users
+
+    with told():
+        users.change_password(data_dir, email, users.read_password())
+
+
 @app.command()
 @click.argument("name")
 @click.option("--json-schema", is_flag=True, help="As JSON Schema.")

@@ -9,6 +9,7 @@ import argon2
 import pytest
 
 from api import auth as room
+from api.audit import OPERATOR, Act
 from api.auth import passwords
 from api.auth.model import Role, User
 from api.auth.passwords import Passwords
@@ -18,6 +19,8 @@ from api.database import open_pool
 from api.migrate import migrate
 from jobber.errors import Unavailable
 from tests.support.auth import ADMIN, PASSWORD, SECRET
+
+ACT = Act(OPERATOR, "user.test", "user:x")
 
 
 @pytest.fixture
@@ -35,22 +38,22 @@ def hashes() -> Passwords:
 
 async def add(store: Store) -> User:
     user = User(str(uuid.uuid4()), f"{uuid.uuid4().hex}@example.com", Role.MEMBER)
-    await store.add_user(user, "old hash")
+    await store.add_user(user, "old hash", ACT)
     return user
 
 
 async def test_no_session_for_who_was_disabled_meanwhile(store: Store) -> None:
     user = await add(store)
-    await store.disable(user.id)
-    assert await store.open_session(str(uuid.uuid4()), user.id, "old hash", 60) is None
+    await store.disable(user.id, ACT)
+    assert await store.open_session(str(uuid.uuid4()), user.id, "old hash", 60, ACT) is None
 
 
 async def test_no_session_with_a_password_that_was_changed_meanwhile(store: Store) -> None:
     user = await add(store)
-    assert await store.open_session(str(uuid.uuid4()), user.id, "old hash", 60)
-    assert await store.change_password(user.id, "old hash", "new hash")
-    assert await store.open_session(str(uuid.uuid4()), user.id, "old hash", 60) is None
-    assert not await store.change_password(user.id, "old hash", "newer hash")
+    assert await store.open_session(str(uuid.uuid4()), user.id, "old hash", 60, ACT)
+    assert await store.change_password(user.id, "old hash", "new hash", ACT)
+    assert await store.open_session(str(uuid.uuid4()), user.id, "old hash", 60, ACT) is None
+    assert not await store.change_password(user.id, "old hash", "newer hash", ACT)
     assert not await store.replace_hash(user.id, "old hash", "older hash")
 
 
@@ -61,15 +64,15 @@ async def test_login_while_the_password_is_changed(store: Store, hashes: Passwor
     assert found
     login = asyncio.create_task(auth.login(ADMIN, PASSWORD))
     await asyncio.sleep(0.01)  # Verifying takes 40 ms.
-    assert await store.change_password(found[0].id, found[1], "another hash")
+    assert await store.change_password(found[0].id, found[1], "another hash", ACT)
     with pytest.raises(WrongCredentials):
         await login
 
 
 async def test_expired_sessions_are_swept(store: Store) -> None:
     user = await add(store)
-    await store.open_session(str(uuid.uuid4()), user.id, "old hash", 60)
-    await store.open_session(str(uuid.uuid4()), user.id, "old hash", -90_000)
+    await store.open_session(str(uuid.uuid4()), user.id, "old hash", 60, ACT)
+    await store.open_session(str(uuid.uuid4()), user.id, "old hash", -90_000, ACT)
     assert await store.sweep() == 1
     assert await store.sweep() == 0
 
@@ -96,7 +99,7 @@ async def test_old_parameters_are_outdated(hashes: Passwords) -> None:
 
 async def test_the_first_admin_is_made_once(store: Store) -> None:
     made = await asyncio.gather(
-        *(store.add_first_user(User(str(uuid.uuid4()), f"admin{n}@example.com", Role.ADMIN), "hash") for n in range(4))
+        *(store.add_first_user(User(str(uuid.uuid4()), f"admin{n}@example.com", Role.ADMIN), "hash", ACT) for n in range(4))
     )
     assert sorted(made) == [False, False, False, True]
     assert len(await store.users()) == 1

@@ -185,7 +185,7 @@ class Door:
 async def serving(
     mode: str = "development", subscriptions: bool = True, limits: Limits | None = None, explorer: Any = None
 ) -> AsyncIterator[Door]:
-    settings = ServiceSettings(jwt_secret="x" * 32, grace=1, mode=mode)
+    settings = ServiceSettings(jwt_secret="graphql door in the tests: 32+ bytes", grace=1, mode=mode)
     made = graphql_app(
         SCHEMA, context=_context, settings=settings, subscriptions=subscriptions, limits=limits, explorer=explorer
     )

@@ -74,6 +74,18 @@ class AuthProcess:
         headers.update(more.pop("headers", {}))
         return httpx.post(f"{self.url}/graphql", json={"query": query, **more}, headers=headers, timeout=20)
 
+    def ask(self, query: str, token: str | None = None, **variables: Any) -> dict[str, Any]:
+        """The data of the answer."""
+        body = self.post(query, token, variables=variables).json()
+        assert "errors" not in body, body
+        data: dict[str, Any] = body["data"]
+        return data
+
+    def refusal(self, query: str, token: str | None = None, **variables: Any) -> str:
+        """The code of the answer's first error."""
+        body = self.post(query, token, variables=variables).json()
+        return str(body["errors"][0]["extensions"]["code"])
+
     def login(self, email: str = ADMIN, password: str = PASSWORD) -> str:
         """A token."""
         query = "mutation($e: String!, $p: String!) { login(input: {email: $e, password: $p}) { token } }"

@@ -25,25 +25,27 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19jobber/auth/v1/auth.proto\x12\x0ejobber.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"E\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\"\n\x04role\x18\x03 \x01(\x0e\x32\x14.jobber.auth.v1.Role\"$\n\x13\x41uthenticateRequest\x12\r\n\x05token\x18\x01 \x01(\t\"j\n\x14\x41uthenticateResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.jobber.auth.v1.User\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x1e\n\x0fGetUsersRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\"7\n\x10GetUsersResponse\x12#\n\x05users\x18\x01 \x03(\x0b\x32\x14.jobber.auth.v1.User*N\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_ADMIN\x10\x01\x12\x0f\n\x0bROLE_MEMBER\x10\x02\x12\x0f\n\x0bROLE_VIEWER\x10\x03\x32\xb7\x01\n\x0b\x41uthService\x12Y\n\x0c\x41uthenticate\x12#.jobber.auth.v1.AuthenticateRequest\x1a$.jobber.auth.v1.AuthenticateResponse\x12M\n\x08GetUsers\x12\x1f.jobber.auth.v1.GetUsersRequest\x1a .jobber.auth.v1.GetUsersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19jobber/auth/v1/auth.proto\x12\x0ejobber.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"E\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\"\n\x04role\x18\x03 \x01(\x0e\x32\x14.jobber.auth.v1.Role\"$\n\x13\x41uthenticateRequest\x12\r\n\x05token\x18\x01 \x01(\t\"\x97\x01\n\x14\x41uthenticateResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.jobber.auth.v1.User\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\tapi_token\x18\x03 \x01(\x0b\x32\x18.jobber.auth.v1.ApiToken\"&\n\x08\x41piToken\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\"\x1e\n\x0fGetUsersRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\"7\n\x10GetUsersResponse\x12#\n\x05users\x18\x01 \x03(\x0b\x32\x14.jobber.auth.v1.User*N\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_ADMIN\x10\x01\x12\x0f\n\x0bROLE_MEMBER\x10\x02\x12\x0f\n\x0bROLE_VIEWER\x10\x03\x32\xb7\x01\n\x0b\x41uthService\x12Y\n\x0c\x41uthenticate\x12#.jobber.auth.v1.AuthenticateRequest\x1a$.jobber.auth.v1.AuthenticateResponse\x12M\n\x08GetUsers\x12\x1f.jobber.auth.v1.GetUsersRequest\x1a .jobber.auth.v1.GetUsersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'jobber.auth.v1.auth_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=384
-  _globals['_ROLE']._serialized_end=462
+  _globals['_ROLE']._serialized_start=470
+  _globals['_ROLE']._serialized_end=548
   _globals['_USER']._serialized_start=78
   _globals['_USER']._serialized_end=147
   _globals['_AUTHENTICATEREQUEST']._serialized_start=149
   _globals['_AUTHENTICATEREQUEST']._serialized_end=185
-  _globals['_AUTHENTICATERESPONSE']._serialized_start=187
-  _globals['_AUTHENTICATERESPONSE']._serialized_end=293
-  _globals['_GETUSERSREQUEST']._serialized_start=295
-  _globals['_GETUSERSREQUEST']._serialized_end=325
-  _globals['_GETUSERSRESPONSE']._serialized_start=327
-  _globals['_GETUSERSRESPONSE']._serialized_end=382
-  _globals['_AUTHSERVICE']._serialized_start=465
-  _globals['_AUTHSERVICE']._serialized_end=648
+  _globals['_AUTHENTICATERESPONSE']._serialized_start=188
+  _globals['_AUTHENTICATERESPONSE']._serialized_end=339
+  _globals['_APITOKEN']._serialized_start=341
+  _globals['_APITOKEN']._serialized_end=379
+  _globals['_GETUSERSREQUEST']._serialized_start=381
+  _globals['_GETUSERSREQUEST']._serialized_end=411
+  _globals['_GETUSERSRESPONSE']._serialized_start=413
+  _globals['_GETUSERSRESPONSE']._serialized_end=468
+  _globals['_AUTHSERVICE']._serialized_start=551
+  _globals['_AUTHSERVICE']._serialized_end=734
 # @@protoc_insertion_point(module_scope)
