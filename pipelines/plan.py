@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import bytewax.operators as op
@@ -21,10 +22,12 @@ from pipelines import wire
 from pipelines.connectors.jobs import Jobs
 from pipelines.retry import Refused
 from pipelines.room import Room
-from pipelines.work import Flight, Planned, Planning, PlanTask, Source, Unplannable
+from pipelines.work import Flight, Planned, Planning, PlanTask, Unplannable
 
 #: Seconds after which a plan that could not be made, or recorded, comes again.
 RETURN_DELAY = 1.0
+#: Seconds between two signs of life while an input is read. Jobs waits for 30 before another planner gets the job.
+RENEW_EVERY = 5.0
 
 
 def plan_flow(source: DynamicSource[Flight], steps: "PlanSteps", record: DynamicSink[Planning]) -> Dataflow:
@@ -41,13 +44,20 @@ class Stopped(Unavailable):
     """The executor stops; another one will plan this input."""
 
 
+class Superseded(Exception):
+    """The job does not wait for this plan any more."""
+
+
 class PlanSteps:
     """What planning needs: who hands jobs out, and where inputs are."""
 
-    def __init__(self, jobs: Jobs, blobs: Blobs, stopping: threading.Event) -> None:
+    def __init__(
+        self, jobs: Jobs, blobs: Blobs, stopping: threading.Event, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._jobs = jobs
         self._blobs = blobs
         self._stopping = stopping
+        self._clock = clock
 
     def claim(self, flight: Flight) -> list[Planning]:
         """Take the job of each delivery, unless it is planned already."""
@@ -76,7 +86,10 @@ class PlanSteps:
             return planning
         job_id = task.job_id
         try:
-            made = plan(self._windows(task.source), Contract.of(task.kind.contract), task.options)
+            made = plan(self._windows(task), Contract.of(task.kind.contract), task.options)
+        except Superseded:
+            event("planned", "The job does not wait for this plan any more.", job=job_id)
+            return replace(planning, item=None)
         except StructureFault as fault:
             return replace(planning, item=Unplannable(job_id, fault.fault, fault.message))
         except NotFound as fault:
@@ -89,11 +102,18 @@ class PlanSteps:
             return replace(planning, item=Unplannable(job_id, "INTERNAL", why))
         return replace(planning, item=Planned(job_id, made))
 
-    def _windows(self, source: Source) -> Iterator[bytes]:
+    def _windows(self, task: PlanTask) -> Iterator[bytes]:
+        """The input; each window that is asked for shows that planning goes on, and jobs is told so now and then."""
+        source = task.source
         windows = [source.inline] if source.inline is not None else self._blobs.windows(source.blob_key)
+        told = self._clock()
         for window in windows:
             if self._stopping.is_set():
                 raise Stopped
+            if self._clock() - told > RENEW_EVERY:
+                told = self._clock()
+                if not self._jobs.renew_plan(task):
+                    raise Superseded
             yield window
 
 

@@ -87,14 +87,14 @@ def _reason(fault: JobberError | msgspec.MsgspecError) -> tuple[str, str]:
     return "INTERNAL", f"this executor does not understand the job: {fault}"
 
 
-def plan_task_of(response: jobs_pb2.ClaimPlanResponse) -> PlanTask | Unplannable | None:
+def plan_task_of(response: jobs_pb2.ClaimPlanResponse, dispatch_no: int) -> PlanTask | Unplannable | None:
     """The job to plan; None when there is nothing to do; why not, when this executor does not understand it."""
     if not response.HasField("task"):
         return None
     job = response.task.job
     try:
         options = msgspec.json.decode(job.layout, type=InputOptions)
-        return PlanTask(job.job_id, find(job.name), source_of(response.task.source), options)
+        return PlanTask(job.job_id, dispatch_no, find(job.name), source_of(response.task.source), options)
     except (JobberError, msgspec.MsgspecError) as fault:
         return Unplannable(job.job_id, *_reason(fault))
 

@@ -160,6 +160,8 @@ class PlanTask:
     """A job whose input is to be cut into batches."""
 
     job_id: str
+    #: Of the claim: it tells this planner from others that had the job before, or get it after.
+    dispatch_no: int
     kind: JobType
     source: Source
     options: InputOptions

@@ -122,7 +122,7 @@ UNCLAIMED_AFTER = 2.0
 UNSETTLED_AFTER = 30.0
 #: The longest delays between two dispatches of a batch: a job must go on within a minute of the last fault.
 UNCLAIMED_LONGEST = 20.0
-UNSETTLED_LONGEST = 60.0
+UNSETTLED_LONGEST = 45.0
 
 
 def lost(outstanding: Sequence[Outstanding]) -> list[tuple[str, int]]:

@@ -34,6 +34,10 @@ class JobsDoor(JobsServiceServicer):
             return pb.ClaimPlanResponse()
         return pb.ClaimPlanResponse(task=wire.plan_task_to(spec, self._batch_bytes, self._batch_rows))
 
+    async def RenewPlan(self, request: pb.RenewPlanRequest, context: Context) -> pb.RenewPlanResponse:
+        """Keep a job that is being planned with its planner."""
+        return pb.RenewPlanResponse(held=await self._work.renew_plan(wire.job_id_from(request.job_id), request.dispatch_no))
+
     async def RecordPlan(self, request: pb.RecordPlanRequest, context: Context) -> pb.RecordPlanResponse:
         """Store a plan, or why there is none."""
         job_id = wire.job_id_from(request.job_id)

@@ -9,6 +9,10 @@ from api.jobs.decide import Hungry, Outstanding
 #: Serialises dispatch among replicas of the jobs service; a round takes milliseconds.
 DISPATCH_LOCK = 0x4A0B0001
 
+#: Seconds after a planner's last sign of life when another one gets its job. It gives one every 5 seconds (pipelines/plan.py),
+#: and its calls are tried again for 20.
+PLAN_LEASE = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -98,12 +102,11 @@ class Turn:
                           AND (plan_dispatched_at IS NULL
                                OR clock_timestamp() > coalesce(plan_claimed_at, plan_dispatched_at)
                                   + CASE WHEN plan_claimed_at IS NULL THEN least(3 * 2 ^ least(plan_no - 1, 10), 20)
-                                         ELSE least(45 * 2 ^ least(plan_attempts - 1, 10), 300) END
-                                    * interval '1 second')
+                                         ELSE %s END * interval '1 second')
                         ORDER BY priority DESC, number LIMIT %s FOR UPDATE SKIP LOCKED) d
                 WHERE j.id = d.id
             RETURNING j.id::text, -1, j.plan_no, j.name, 'plan'""",
-            [most],
+            [PLAN_LEASE, most],
         )
         return [Ticket(*row) for row in await cursor.fetchall()]
 

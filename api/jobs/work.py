@@ -101,6 +101,16 @@ class Work:
                 return None
         return Spec(row[0], row[1], bytes(row[2]), bytes(row[3]), b"", row[4] and bytes(row[4]), row[5])
 
+    async def renew_plan(self, job_id: str, plan_no: int) -> bool:
+        """The planner lives and goes on; False when the job does not wait for it any more."""
+        async with checkout(self.pool) as connection:
+            cursor = await connection.execute(
+                """UPDATE jobs.jobs SET plan_claimed_at = clock_timestamp()
+                    WHERE id = %s AND plan_no = %s AND batches IS NULL AND state IN ('QUEUED', 'VALIDATING', 'PAUSED')""",
+                [job_id, plan_no],
+            )
+            return cursor.rowcount == 1
+
     async def record_plan(self, job_id: str, plan: Plan) -> None:
         """Store the plan, unless there is one, or the job has ended. An empty input succeeds at once."""
         async with checkout(self.pool) as connection, connection.transaction():

@@ -15,7 +15,7 @@ from protos.jobber.jobs.v1.jobs_pb2_grpc import JobsServiceStub
 from protos.jobber.v1 import receipt_pb2
 
 #: Seconds for one call. A plan of a large file has tens of thousands of batches.
-DEADLINE, PLAN_DEADLINE = 15.0, 60.0
+DEADLINE, PLAN_DEADLINE, RENEW_DEADLINE = 15.0, 60.0, 5.0
 
 
 class Jobs:
@@ -43,9 +43,16 @@ class Jobs:
     def claim_plan(self, ticket: wire.Ticket) -> PlanTask | Unplannable | None:
         """The job to plan, or None when there is nothing to do. Raises Unavailable, Refused."""
         request = jobs_pb2.ClaimPlanRequest(job_id=ticket.job_id, dispatch_no=ticket.dispatch_no, executor=self._executor)
-        return wire.plan_task_of(
-            retry(lambda: self._stub.ClaimPlan(request, timeout=DEADLINE, metadata=self._metadata), self._stopping)
-        )
+        answer = retry(lambda: self._stub.ClaimPlan(request, timeout=DEADLINE, metadata=self._metadata), self._stopping)
+        return wire.plan_task_of(answer, ticket.dispatch_no)
+
+    def renew_plan(self, task: PlanTask) -> bool:
+        """Say that planning goes on; False when the job does not wait for it any more. What fails is said again later."""
+        request = jobs_pb2.RenewPlanRequest(job_id=task.job_id, dispatch_no=task.dispatch_no)
+        try:
+            return bool(self._stub.RenewPlan(request, timeout=RENEW_DEADLINE, metadata=self._metadata).held)
+        except grpc.RpcError:
+            return True
 
     def record_plan(self, item: Planned | Unplannable) -> None:
         """Store the plan, or why there is none. Raises Unavailable, Refused."""

@@ -130,6 +130,10 @@ class JobsPeer(JobsServiceServicer):
         task = jobs_pb2.PlanTask(job=self.specs[request.job_id], source=self.sources[request.job_id])
         return jobs_pb2.ClaimPlanResponse(task=task)
 
+    def RenewPlan(self, request: jobs_pb2.RenewPlanRequest, context: grpc.ServicerContext) -> jobs_pb2.RenewPlanResponse:
+        self.faults.before("RenewPlan", context)
+        return jobs_pb2.RenewPlanResponse(held=request.job_id not in self.plans)
+
     def RecordPlan(self, request: jobs_pb2.RecordPlanRequest, context: grpc.ServicerContext) -> jobs_pb2.RecordPlanResponse:
         self.faults.before("RecordPlan", context)
         self.plans.setdefault(request.job_id, request)

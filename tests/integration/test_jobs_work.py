@@ -13,6 +13,7 @@ from api.jobs.decide import Limits
 from api.jobs.dispatch import Dispatcher
 from api.jobs.model import Submission
 from api.jobs.store import Store
+from api.jobs.turn import PLAN_LEASE
 from api.jobs.work import Work
 from api.migrate import migrate
 from jobber.errors import Conflict, InvalidState, NotFound, Unavailable
@@ -309,6 +310,34 @@ async def test_a_file_level_fault_fails_the_job_with_nothing_planned(room: Room)
     job = await room.store.job(job_id, OWNER)
     assert job is not None
     assert (job.state, job.error, job.total) == (State.FAILED, "HEADER: no price", None)
+
+
+async def silent(room: Room, seconds: float) -> None:
+    """The planner's last sign of life was so many seconds ago."""
+    async with room.pool.connection() as connection:
+        await connection.execute("UPDATE jobs.jobs SET plan_claimed_at = plan_claimed_at - %s * interval '1 s'", [seconds])
+
+
+async def test_a_planner_that_gives_signs_of_life_keeps_its_job(room: Room) -> None:
+    job_id = await room.submit(None)
+    await room.dispatcher.round()
+    assert await room.work.claim_plan(job_id, 1) is not None
+    for _ in range(3):
+        await silent(room, PLAN_LEASE - 1)
+        assert await room.work.renew_plan(job_id, 1)
+        assert await room.dispatcher.round() == 0
+
+
+async def test_a_silent_planner_loses_its_job_to_another_however_often(room: Room) -> None:
+    job_id = await room.submit(None)
+    for number in range(1, 5):
+        assert await room.dispatcher.round() == 1
+        assert await room.work.claim_plan(job_id, number) is not None
+        await silent(room, PLAN_LEASE + 1)
+    assert await room.dispatcher.round() == 1
+    # It thaws: the job is not its any more, and its silence is not ended by it.
+    assert not await room.work.renew_plan(job_id, 4)
+    assert await room.work.renew_plan(job_id, 5)
 
 
 async def test_a_file_that_kills_its_planner_fails_its_job(room: Room) -> None:

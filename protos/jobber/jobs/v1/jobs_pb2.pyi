@@ -67,6 +67,20 @@ class PlanTask(_message.Message):
     batch_rows: int
     def __init__(self, job: _Optional[_Union[JobSpec, _Mapping]] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., batch_bytes: _Optional[int] = ..., batch_rows: _Optional[int] = ...) -> None: ...
 
+class RenewPlanRequest(_message.Message):
+    __slots__ = ("job_id", "dispatch_no")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    DISPATCH_NO_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    dispatch_no: int
+    def __init__(self, job_id: _Optional[str] = ..., dispatch_no: _Optional[int] = ...) -> None: ...
+
+class RenewPlanResponse(_message.Message):
+    __slots__ = ("held",)
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    held: bool
+    def __init__(self, held: _Optional[bool] = ...) -> None: ...
+
 class PlannedBatch(_message.Message):
     __slots__ = ("offset", "length", "first_row", "rows", "sha256")
     OFFSET_FIELD_NUMBER: _ClassVar[int]

@@ -40,6 +40,11 @@ class JobsServiceStub:
                 request_serializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.ClaimPlanRequest.SerializeToString,
                 response_deserializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.ClaimPlanResponse.FromString,
                 _registered_method=True)
+        self.RenewPlan = channel.unary_unary(
+                '/jobber.jobs.v1.JobsService/RenewPlan',
+                request_serializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.RenewPlanRequest.SerializeToString,
+                response_deserializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.RenewPlanResponse.FromString,
+                _registered_method=True)
         self.RecordPlan = channel.unary_unary(
                 '/jobber.jobs.v1.JobsService/RecordPlan',
                 request_serializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.RecordPlanRequest.SerializeToString,
@@ -63,6 +68,13 @@ class JobsServiceServicer:
 
     def ClaimPlan(self, request, context):
         """Hands out a job to plan, unless it is planned, superseded or ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewPlan(self, request, context):
+        """Says that planning goes on; a planner that is silent for too long is taken for dead, and another one gets the job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,6 +108,11 @@ def add_JobsServiceServicer_to_server(servicer, server):
                     servicer.ClaimPlan,
                     request_deserializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.ClaimPlanRequest.FromString,
                     response_serializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.ClaimPlanResponse.SerializeToString,
+            ),
+            'RenewPlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewPlan,
+                    request_deserializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.RenewPlanRequest.FromString,
+                    response_serializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.RenewPlanResponse.SerializeToString,
             ),
             'RecordPlan': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordPlan,
@@ -141,6 +158,33 @@ class JobsService:
             '/jobber.jobs.v1.JobsService/ClaimPlan',
             jobber_dot_jobs_dot_v1_dot_jobs__pb2.ClaimPlanRequest.SerializeToString,
             jobber_dot_jobs_dot_v1_dot_jobs__pb2.ClaimPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobber.jobs.v1.JobsService/RenewPlan',
+            jobber_dot_jobs_dot_v1_dot_jobs__pb2.RenewPlanRequest.SerializeToString,
+            jobber_dot_jobs_dot_v1_dot_jobs__pb2.RenewPlanResponse.FromString,
             options,
             channel_credentials,
             insecure,

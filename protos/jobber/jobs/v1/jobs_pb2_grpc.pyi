@@ -35,6 +35,8 @@ class JobsServiceStub:
     def __new__(cls, channel: _aio.Channel) -> JobsServiceAsyncStub: ...
     ClaimPlan: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ClaimPlanRequest, _jobs_pb2.ClaimPlanResponse]
     """Hands out a job to plan, unless it is planned, superseded or ended."""
+    RenewPlan: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RenewPlanRequest, _jobs_pb2.RenewPlanResponse]
+    """Says that planning goes on; a planner that is silent for too long is taken for dead, and another one gets the job."""
     RecordPlan: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RecordPlanRequest, _jobs_pb2.RecordPlanResponse]
     """Stores the plan, or why there is none; the first one counts, later ones change nothing."""
     Claim: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ClaimRequest, _jobs_pb2.ClaimResponse]
@@ -49,6 +51,8 @@ class JobsServiceAsyncStub(JobsServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ClaimPlan: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ClaimPlanRequest, _jobs_pb2.ClaimPlanResponse]  # type: ignore[assignment]
     """Hands out a job to plan, unless it is planned, superseded or ended."""
+    RenewPlan: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RenewPlanRequest, _jobs_pb2.RenewPlanResponse]  # type: ignore[assignment]
+    """Says that planning goes on; a planner that is silent for too long is taken for dead, and another one gets the job."""
     RecordPlan: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RecordPlanRequest, _jobs_pb2.RecordPlanResponse]  # type: ignore[assignment]
     """Stores the plan, or why there is none; the first one counts, later ones change nothing."""
     Claim: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ClaimRequest, _jobs_pb2.ClaimResponse]  # type: ignore[assignment]
@@ -66,6 +70,14 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.ClaimPlanResponse, _abc.Awaitable[_jobs_pb2.ClaimPlanResponse]]:
         """Hands out a job to plan, unless it is planned, superseded or ended."""
+
+    @_abc_1.abstractmethod
+    def RenewPlan(
+        self,
+        request: _jobs_pb2.RenewPlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.RenewPlanResponse, _abc.Awaitable[_jobs_pb2.RenewPlanResponse]]:
+        """Says that planning goes on; a planner that is silent for too long is taken for dead, and another one gets the job."""
 
     @_abc_1.abstractmethod
     def RecordPlan(
