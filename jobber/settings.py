@@ -166,6 +166,8 @@ class JobsSettings(DoorSettings):
     inline_bytes: int = 256 << 10
     #: Largest upload, bytes.
     upload_bytes: int = 20 << 30
+    #: Open subscriptions of one caller, on each replica.
+    subscriptions_per_caller: int = Field(default=2000, ge=1)
     #: Days that inputs and rejects are kept.
     retention_days: float = 30
 

@@ -9,10 +9,13 @@ import grpc
 import grpc.aio
 from aiodataloader import DataLoader
 
-from api.identity import Caller
+from api.identity import Caller, Identity
 from api.jobs.changes import Changes
 from api.jobs.dispatch import Dispatcher
+from api.jobs.following import Following
+from api.jobs.lineage import Lineage
 from api.jobs.model import Job
+from api.jobs.products_client import ProductsClient
 from api.jobs.rejects import Rejects
 from api.jobs.store import Store
 from api.jobs.submission import Desk
@@ -73,6 +76,20 @@ class People(DataLoader[str, Person]):
         return [found.get(key, Person(key, "", "MEMBER")) for key in keys]
 
 
+class JobsById(DataLoader[str, Job | None]):
+    """Jobs by id that the caller may see, many in one query, once a request."""
+
+    def __init__(self, store: Store, sees: str | None) -> None:
+        super().__init__()
+        self._store = store
+        self._sees = sees
+
+    async def batch_load_fn(self, keys: list[str]) -> list[Job | None]:
+        """In the order of the keys; None for what is not there or not the caller's."""
+        found = {job.id: job for job in await self._store.jobs_by_id(keys, self._sees)}
+        return [found.get(key) for key in keys]
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What lives as long as the process."""
@@ -85,6 +102,10 @@ class Services:
     dispatcher: Dispatcher
     directory: Directory
     changes: Changes
+    identity: Identity
+    products: ProductsClient
+    lineage: Lineage
+    following: Following
 
 
 @dataclass(slots=True)
@@ -96,12 +117,27 @@ class Context:
     caller: Caller | None
     #: Where this service is, as the caller reached it.
     base_url: str
+    #: What the caller showed.
+    token: str | None = None
     users: People = field(init=False)
+    _jobs: JobsById | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.users = People(self.services.directory)
         if self.caller:
             self.users.prime(self.caller.id, Person(self.caller.id, self.caller.email, self.caller.role))
+
+    @property
+    def jobs(self) -> JobsById:
+        """Loads jobs that the caller may see. Raises Unauthenticated, Forbidden."""
+        if self._jobs is None:
+            self._jobs = JobsById(self.store, self.sees)
+        return self._jobs
+
+    async def check(self) -> None:
+        """Raises Unauthenticated once the caller's session has ended: what runs for long asks again and again."""
+        if self.token is not None:
+            await self.services.identity.recheck(self.token)
 
     @property
     def store(self) -> Store:

@@ -1,20 +1,35 @@
 """The GraphQL door of jobs: submit, follow, cancel. Raised JobberErrors become errors with `extensions.code`."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import graphene
 import msgspec
 
-from api.graphql.scalars import Long, RawJson
-from api.graphql.types import Node, PageInfo, User, decode_cursor, encode_cursor, exactly_one, page_size, user_error
+from api import audit
+from api.graphql.scalars import JSON, RawJson
+from api.graphql.types import (
+    AuditConnection,
+    Node,
+    PageInfo,
+    User,
+    decode_cursor,
+    encode_cursor,
+    exactly_one,
+    page_size,
+    user_error,
+)
 from api.jobs import graphql_inputs as inputs
+from api.jobs import graphql_later as later
+from api.jobs import graphql_lineage as lineage
 from api.jobs import graphql_types as types
 from api.jobs.context import Context
+from api.jobs.graphql_follow import Subscription
 from api.jobs.submission import Asked
+from api.scopes import ADMIN_READ
 from jobber import faults
 from jobber.contract import Contract
-from jobber.errors import InvalidData, JobberError, NotFound
+from jobber.errors import Forbidden, InvalidData, JobberError, NotFound
 from jobber.job import JobType
 from jobber.model import Format, State
 
@@ -36,7 +51,26 @@ class Query(graphene.ObjectType):
         after=graphene.String(),
         filter=inputs.JobFilter(),
     )
-    node = graphene.Field(Node, id=graphene.ID(required=True))
+    upload = graphene.Field(
+        later.StagedUpload,
+        id=graphene.ID(required=True),
+        description="An upload in pieces; null, as this version takes files whole, by POST /uploads.",
+    )
+    row_lineage = graphene.List(
+        graphene.NonNull(lineage.Batch),
+        required=True,
+        table=graphene.String(required=True),
+        key=JSON(required=True),
+        description='The batches that wrote a row, as far as their jobs may be seen: table "products", key `{"id": 1}`.',
+    )
+    audit_log = graphene.Field(
+        AuditConnection,
+        required=True,
+        first=graphene.Int(default_value=50),
+        after=graphene.String(),
+        description="Who did what to jobs and uploads, newest first; for an ADMIN. For users and tokens ask the auth service.",
+    )
+    node = graphene.Field(Node, id=graphene.ID(required=True), description="A job or a batch that the caller may see.")
 
     async def resolve_me(root: Any, info: graphene.ResolveInfo) -> User | None:
         """The caller; null without a token."""
@@ -83,10 +117,29 @@ class Query(graphene.ObjectType):
         page = PageInfo(has_next_page=len(rows) > size, end_cursor=edges[-1].cursor if edges else None)
         return types.JobConnection(edges=edges, page_info=page)
 
-    async def resolve_node(root: Any, info: graphene.ResolveInfo, id: str) -> types.Job | None:
-        """A job by its id."""
+    async def resolve_upload(root: Any, info: graphene.ResolveInfo, id: str) -> None:
+        """There is none."""
         context: Context = info.context
-        return await _find(context, id)
+        _ = context.sees
+
+    async def resolve_row_lineage(root: Any, info: graphene.ResolveInfo, table: str, key: RawJson) -> list[lineage.Batch]:
+        """None for a row that was made by hand."""
+        return await lineage.row_lineage(info.context, table, key)
+
+    async def resolve_audit_log(root: Any, info: graphene.ResolveInfo, first: int, after: str | None = None) -> AuditConnection:
+        """One more than asked for says whether there is a next page."""
+        context: Context = info.context
+        if context.who.role != "ADMIN":
+            raise Forbidden
+        context.who.check(ADMIN_READ)
+        size, place = page_size(first), decode_cursor(after, 1)
+        entries = await audit.page(context.store.pool, "jobs", size + 1, place[0] if place else None)
+        return AuditConnection.of(entries, size)
+
+    async def resolve_node(root: Any, info: graphene.ResolveInfo, id: str) -> Any:
+        """By what the id looks like."""
+        context: Context = info.context
+        return await (lineage.find_batch(context, id) if ":" in id else _find(context, id))
 
 
 class ExecuteJob(graphene.Mutation):
@@ -106,6 +159,7 @@ class ExecuteJob(graphene.Mutation):
         given = exactly_one(input, execute_job_input, "input", "executeJobInput")
         asked = Asked(
             owner_id=owner,
+            actor=context.who.actor,
             name=given["name"],
             data=_json_bytes(given["data"]),
             options=_plain(given.get("options")),
@@ -113,6 +167,7 @@ class ExecuteJob(graphene.Mutation):
         )
         job_id, _ = await context.services.desk.submit(asked)
         context.services.dispatcher.wake()
+        context.services.changes.publish([job_id])
         return await _stored(context, job_id)
 
 
@@ -140,6 +195,7 @@ class JobSubmit(graphene.Mutation):
             job_id, replayed = await context.services.desk.submit(
                 Asked(
                     owner_id=owner,
+                    actor=context.who.actor,
                     name=input["name"],
                     data=_json_bytes(rows) if rows is not None else None,
                     file_name=source.get("upload_id"),
@@ -149,6 +205,7 @@ class JobSubmit(graphene.Mutation):
                 )
             )
             context.services.dispatcher.wake()
+            context.services.changes.publish([job_id])
             return types.JobPayload(job=await _stored(context, job_id), replayed=replayed, user_errors=[])
 
         return await _payload(submit)
@@ -164,6 +221,7 @@ def _change(name: str, doc: str, act: Callable[[Context, str], Awaitable[None]])
         async def run() -> types.JobPayload:
             job_id = types.job_id(id)
             await act(context, job_id)
+            context.services.changes.publish([job_id])
             return types.JobPayload(job=await _stored(context, job_id), replayed=False, user_errors=[])
 
         return await _payload(run)
@@ -179,7 +237,7 @@ def _change(name: str, doc: str, act: Callable[[Context, str], Awaitable[None]])
 
 
 async def _cancel(context: Context, job_id: str) -> None:
-    await context.store.cancel(job_id, context.sees)
+    await context.store.cancel(job_id, context.sees, context.who.actor)
     faults.point("cancel.after_commit")
     # No row may appear after the answer: products closes the job first. When it is away the answer says CANCELING.
     await context.services.dispatcher.close_jobs()
@@ -187,11 +245,11 @@ async def _cancel(context: Context, job_id: str) -> None:
 
 
 async def _pause(context: Context, job_id: str) -> None:
-    await context.store.pause(job_id, context.sees)
+    await context.store.pause(job_id, context.sees, context.who.actor)
 
 
 async def _resume(context: Context, job_id: str) -> None:
-    await context.store.resume(job_id, context.sees)
+    await context.store.resume(job_id, context.sees, context.who.actor)
     context.services.dispatcher.wake()
 
 
@@ -203,26 +261,14 @@ class Mutation(graphene.ObjectType):
     job_cancel = _change("JobCancel", "Cancel a job; once answered CANCELED, no further row of it appears.", _cancel).Field()
     job_pause = _change("JobPause", "Stop dispatching a job's batches until it is resumed.", _pause).Field()
     job_resume = _change("JobResume", "Go on with a paused job.", _resume).Field()
+    job_replay_rejected = later.JobReplayRejected.Field()
+    job_revert = later.JobRevert.Field()
+    upload_create = later.UploadCreate.Field()
+    schedule_create = later.ScheduleCreate.Field()
+    schedule_delete = later.ScheduleDelete.Field()
 
 
-class Subscription(graphene.ObjectType):
-    """What can be followed."""
-
-    job_progress = graphene.Field(types.Job, required=True, id=graphene.ID(required=True), after_seq=Long())
-
-    async def subscribe_job_progress(
-        root: Any, info: graphene.ResolveInfo, id: str, after_seq: int | None = None
-    ) -> AsyncIterator[types.Job]:
-        """The job at every committed change; the last event has its final state."""
-        context: Context = info.context
-        job_id, sees = types.job_id(id), context.sees
-        if await context.store.job(job_id, sees) is None:
-            raise NotFound("There is no such job, or it is not yours.")
-        async for row in context.services.changes.follow(context.store, job_id, sees, after_seq):
-            yield types.Job.of(row)
-
-
-schema = graphene.Schema(query=Query, mutation=Mutation, subscription=Subscription, types=[types.Job, User])
+schema = graphene.Schema(query=Query, mutation=Mutation, subscription=Subscription, types=[types.Job, User, lineage.Batch])
 
 
 def input_schema(kind: JobType) -> dict[str, Any]:

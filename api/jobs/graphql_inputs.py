@@ -6,7 +6,7 @@ from typing import Any
 import graphene
 
 from api.graphql.scalars import JSON, DateTime, Long
-from api.jobs.graphql_types import Atomicity, Compression, FileFormat, JobState, Priority, WriteMode
+from api.jobs.graphql_enums import Atomicity, Compression, FileFormat, JobState, Priority, WriteMode
 
 
 class LoadOptions(graphene.InputObjectType):

@@ -9,26 +9,13 @@ from graphql import GraphQLError
 from api.graphql.scalars import JSON, DateTime, Long
 from api.graphql.types import Node, PageInfo, User, UserError, decode_cursor, encode_cursor, page_size
 from api.jobs.context import Context
+from api.jobs.graphql_enums import FileFormat, JobState, JobStatus, RowOutcome
 from api.jobs.model import Job as JobRow
 from api.jobs.rejects import Fault
 from api.jobs.rejects import Group as GroupRow
 from jobber.errors import NotFound
 from jobber.ids import is_id
 from jobber.model import Format, State
-
-
-def _enum(name: str, values: str) -> Any:
-    return graphene.Enum(name, [(value, value) for value in values.split()])
-
-
-JobStatus = _enum("JobStatus", "IN_PROGRESS COMPLETED FAILED")
-JobState = _enum("JobState", "QUEUED VALIDATING RUNNING PAUSED CANCELING CANCELED SUCCEEDED PARTIAL FAILED")
-RowOutcome = _enum("RowOutcome", "INSERTED UPDATED UNCHANGED REJECTED UNPROCESSED")
-WriteMode = _enum("WriteMode", "INSERT UPSERT UPDATE")
-Atomicity = _enum("Atomicity", "BATCH ALL_OR_NOTHING")
-FileFormat = _enum("FileFormat", "CSV NDJSON JSON PARQUET")
-Compression = _enum("Compression", "NONE GZIP ZSTD")
-Priority = _enum("Priority", "LOW NORMAL HIGH")
 
 #: The original's three values.
 STATUS = {State.SUCCEEDED: "COMPLETED", State.PARTIAL: "COMPLETED", State.FAILED: "FAILED", State.CANCELED: "FAILED"}
@@ -203,7 +190,7 @@ class Job(graphene.ObjectType):
         row: JobRow = root.row
         if row.parent_id is None:
             return None
-        found = await context.store.job(row.parent_id, context.sees)
+        found = await context.jobs.load(row.parent_id)
         return Job.of(found) if found else None
 
     async def resolve_submitted_by(root: Any, info: graphene.ResolveInfo) -> User:

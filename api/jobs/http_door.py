@@ -27,7 +27,7 @@ def routes(uploads: Uploads, rejects: Rejects, store: Store, authenticate: Authe
         caller = await _who(request, authenticate)  # before the body is read
         caller.check_writes()
         incoming = await incoming_file(request)
-        stored = await uploads.receive(caller.id, incoming.name, incoming.chunks)
+        stored = await uploads.receive(caller.id, incoming.name, incoming.chunks, caller.actor)
         answer = {"id": stored.id, "fileName": stored.file_name, "bytes": stored.size, "sha256": stored.sha256.hex()}
         return JSONResponse(answer, 201)
 

@@ -13,9 +13,12 @@ from api.identity import Caller, Identity
 from api.jobs.changes import Changes
 from api.jobs.context import Context, Directory, Services
 from api.jobs.dispatch import Dispatcher
+from api.jobs.following import Following
 from api.jobs.graphql_door import schema
 from api.jobs.grpc_door import JobsDoor
 from api.jobs.http_door import routes
+from api.jobs.lineage import Lineage
+from api.jobs.notices import Notices
 from api.jobs.products_client import ProductsClient
 from api.jobs.rejects import Rejects
 from api.jobs.store import Store
@@ -44,6 +47,8 @@ async def serve(settings: JobsSettings) -> None:
     identity = Identity(settings.auth_grpc_service_url, settings.jwt_secret)
     blobs = Blobs(settings.blobs_url)
     store, work, changes = Store(pool), Work(pool), Changes()
+    notices = Notices(pool, settings.database_url, heard=changes.heard, heard_too_little=changes.heard_too_little)
+    changes.tell = notices.tell
     dispatcher = Dispatcher(
         work,
         publisher,
@@ -54,14 +59,29 @@ async def serve(settings: JobsSettings) -> None:
         changed=changes.publish,
     )
     rejects = Rejects(store)
-    services = Services(settings, kinds, store, Desk(store, blobs, settings), rejects, dispatcher, directory, changes)
+    services = Services(
+        settings,
+        kinds,
+        store,
+        Desk(store, blobs, settings),
+        rejects,
+        dispatcher,
+        directory,
+        changes,
+        identity,
+        products,
+        Lineage(pool),
+        Following(settings.subscriptions_per_caller),
+    )
 
     async def caller_of(connection: HTTPConnection) -> Caller | None:
         token = token_of(connection)
         return await identity.caller(token) if token else None
 
     async def context_of(connection: HTTPConnection) -> Context:
-        return Context(services, await caller_of(connection), str(connection.base_url).rstrip("/"))
+        token = token_of(connection)
+        caller = await identity.caller(token) if token else None
+        return Context(services, caller, str(connection.base_url).rstrip("/"), token)
 
     async def ready() -> bool:
         async with asyncio.timeout(2), pool.connection() as session:
@@ -77,11 +97,15 @@ async def serve(settings: JobsSettings) -> None:
     door = JobsDoor(work, dispatcher, changes.publish, batch_bytes=settings.batch_bytes, batch_rows=settings.batch_rows)
     add_JobsServiceServicer_to_server(door, server)
     health = add_health_and_reflection(server, settings, ["jobber.jobs.v1.JobsService"])
-    dispatching = asyncio.create_task(dispatcher.run(), name="dispatcher")
+    running = [
+        asyncio.create_task(dispatcher.run(), name="dispatcher"),
+        asyncio.create_task(notices.run(), name="notices"),
+    ]
 
     async def stop() -> None:
-        dispatching.cancel()
-        await asyncio.gather(dispatching, return_exceptions=True)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         for part in (publisher, products, directory, identity, pool):
             await part.close()
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from api.audit import Actor
 from api.jobs.decide import Limits, Tally
 from jobber.model import InputOptions, Lane, Plan, State
 
@@ -38,6 +39,8 @@ class Submission:
     plan: Plan | None = None
     #: Why the input as a whole cannot be loaded, when that is known already.
     error: str | None = None
+    #: For the audit trail; None: the owner, not known by name.
+    actor: Actor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import grpc.aio
 from api.jobs.wire import receipt_from
 from jobber.credentials import service_token
 from jobber.errors import Unavailable
-from jobber.model import Receipt
+from jobber.model import BatchKey, Receipt
 from protos import client
 from protos.jobber.products.v1 import products_pb2 as pb
 from protos.jobber.products.v1.products_pb2_grpc import ProductsServiceStub
@@ -51,6 +51,19 @@ class ProductsClient:
         except grpc.aio.AioRpcError as fault:
             raise Unavailable(f"The products service does not close job {job_id}: {fault.code().name}") from fault
         return receipts
+
+    async def origin(self, product_id: int) -> BatchKey | None:
+        """The batch that the product came from; None for one made by hand, or that there is none. Raises Unavailable."""
+        try:
+            answer = await self._stub.GetProduct(
+                pb.GetProductRequest(id=product_id), timeout=CHARGES_DEADLINE, metadata=self._metadata
+            )
+        except grpc.aio.AioRpcError as fault:
+            if fault.code() is grpc.StatusCode.NOT_FOUND:
+                return None
+            raise Unavailable(f"The products service does not tell of its products: {fault.code().name}") from fault
+        product = answer.product
+        return BatchKey(product.job_id, product.batch_no) if product.HasField("job_id") else None
 
     async def ready(self) -> bool:
         """Whether the channel is connected."""

@@ -6,6 +6,8 @@ from typing import Any, LiteralString
 from msgspec import json as msgjson
 from psycopg.rows import dict_row
 
+from api import audit
+from api.audit import OPERATOR, Act, Actor
 from api.database import Connection, Pool
 from api.database import connection as checkout
 from api.jobs.decide import Tally
@@ -29,6 +31,7 @@ JOB: LiteralString = """
 """
 
 INSERT_JOB: LiteralString = """
+    WITH made AS (
     INSERT INTO jobs.jobs (id, owner_id, name, args, input_options, idempotency_key, payload_sha256, inline_data, upload_id,
                            blob_key, blob_bytes, max_errors, max_error_ratio, priority, state, error, warnings, layout, total,
                            batches, lane, started_at, ended_at)
@@ -36,7 +39,9 @@ INSERT_JOB: LiteralString = """
             %(upload_id)s, %(blob_key)s, %(blob_bytes)s, %(max_errors)s, %(max_error_ratio)s, %(priority)s, %(state)s,
             %(error)s, %(warnings)s, %(layout)s, %(total)s, %(batches)s, %(lane)s,
             CASE WHEN %(ended)s THEN clock_timestamp() END, CASE WHEN %(ended)s THEN clock_timestamp() END)
-    ON CONFLICT (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+    ON CONFLICT (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING RETURNING id)
+    INSERT INTO jobs.audit (actor_id, actor, action, subject, detail)
+    SELECT %(actor_id)s::uuid, %(actor)s, 'job.submit', 'job:' || id, %(detail)s::jsonb FROM made
 """
 
 INSERT_BATCHES: LiteralString = """
@@ -106,12 +111,21 @@ class Store:
             },
         )
 
+    async def jobs_by_id(self, ids: Sequence[str], owner_id: str | None) -> list[Job]:
+        """Those of the ids that are there and belong to `owner_id` (None: whoever), in the order of the ids."""
+        found = await self._jobs(
+            JOB + "WHERE j.id = ANY (%(ids)s::uuid[]) AND (%(owner)s::uuid IS NULL OR j.owner_id = %(owner)s)",
+            {"ids": list(ids), "owner": owner_id},
+        )
+        place = {job_id: number for number, job_id in enumerate(ids)}
+        return sorted(found, key=lambda job: place[job.id])
+
     async def _jobs(self, query: LiteralString, parameters: dict[str, Any]) -> list[Job]:
         async with checkout(self.pool) as connection, connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(query, parameters)
             return [_job(row) for row in await cursor.fetchall()]
 
-    async def cancel(self, job_id: str, owner_id: str | None) -> State:
+    async def cancel(self, job_id: str, owner_id: str | None, actor: Actor = OPERATOR) -> State:
         """Mark the job as CANCELING; answer its state after. A job that is CANCELING or CANCELED stays as it is.
 
         Raises NotFound; InvalidState when it has ended otherwise.
@@ -127,9 +141,10 @@ class Store:
                 " changes = changes + 1 WHERE id = %s",
                 [job_id],
             )
+            await audit.record(connection, "jobs", Act(actor, "job.cancel", f"job:{job_id}"))
             return State.CANCELING
 
-    async def pause(self, job_id: str, owner_id: str | None) -> None:
+    async def pause(self, job_id: str, owner_id: str | None, actor: Actor = OPERATOR) -> None:
         """Stop dispatching; batches that are on their way come to their end. Raises NotFound, InvalidState."""
         async with checkout(self.pool) as connection, connection.transaction():
             state = await _locked_state(connection, job_id, owner_id)
@@ -138,8 +153,9 @@ class Store:
             if state not in (State.QUEUED, State.VALIDATING, State.RUNNING):
                 raise InvalidState(f"Only a job that is waiting or running can be paused; this one is {state}.")
             await connection.execute("UPDATE jobs.jobs SET state = 'PAUSED', changes = changes + 1 WHERE id = %s", [job_id])
+            await audit.record(connection, "jobs", Act(actor, "job.pause", f"job:{job_id}"))
 
-    async def resume(self, job_id: str, owner_id: str | None) -> None:
+    async def resume(self, job_id: str, owner_id: str | None, actor: Actor = OPERATOR) -> None:
         """Go on with a paused job. Raises NotFound, InvalidState."""
         async with checkout(self.pool) as connection, connection.transaction():
             state = await _locked_state(connection, job_id, owner_id)
@@ -156,10 +172,13 @@ class Store:
                     WHERE id = %(id)s""",
                 {"id": job_id},
             )
+            await audit.record(connection, "jobs", Act(actor, "job.resume", f"job:{job_id}"))
 
-    async def add_upload(self, upload: Upload) -> None:
+    async def add_upload(self, upload: Upload, actor: Actor) -> None:
         """Remember a file that the blob store holds."""
-        async with checkout(self.pool) as connection:
+        act = Act(actor, "upload.create", f"upload:{upload.id}", {"fileName": upload.file_name, "bytes": upload.size})
+        async with checkout(self.pool) as connection, connection.transaction():
+            await audit.record(connection, "jobs", act)
             await connection.execute(
                 "INSERT INTO jobs.uploads (id, owner_id, file_name, blob_key, bytes, sha256) VALUES (%s, %s, %s, %s, %s, %s)",
                 [upload.id, upload.owner_id, upload.file_name, upload.blob_key, upload.size, upload.sha256],
@@ -212,6 +231,8 @@ async def insert_batches(connection: Connection, job_id: str, batches: Sequence[
 
 def _job_row(asked: Submission) -> dict[str, Any]:
     plan, blob = asked.plan, asked.blob
+    act = Act(asked.actor or Actor(asked.owner_id, asked.owner_id), "job.submit", asked.job_id, {"name": asked.name})
+    actor_id, actor, _, _, detail = act.row
     if asked.error is not None:
         state = State.FAILED
     elif plan is not None and not plan.batches:
@@ -241,6 +262,9 @@ def _job_row(asked: Submission) -> dict[str, Any]:
         "batches": len(plan.batches) if plan else None,
         "lane": str(lane_of(len(plan.batches))) if plan else None,
         "ended": state.terminal,
+        "actor_id": actor_id,
+        "actor": actor,
+        "detail": detail,
     }
 
 

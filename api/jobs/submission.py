@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from api.audit import Actor
 from api.jobs.decide import Limits
 from api.jobs.model import Blob, Submission
 from api.jobs.store import Store
@@ -29,6 +30,8 @@ class Asked:
     """What a caller sends, decoded from GraphQL and nothing more."""
 
     owner_id: str
+    #: For the audit trail.
+    actor: Actor
     name: str
     #: The JSON text of `data`, untouched; or
     data: bytes | None = None
@@ -76,7 +79,20 @@ class Desk:
                 stored = await self._blobs.put(f"inline/{job_id}", _once(inline), len(inline))
                 blob, inline = Blob(f"inline/{job_id}", stored.bytes), None
         submission = Submission(
-            job_id, asked.owner_id, kind.name, args, options, limits, priority, key, digest, inline, blob, planned, error
+            job_id,
+            asked.owner_id,
+            kind.name,
+            args,
+            options,
+            limits,
+            priority,
+            key,
+            digest,
+            inline,
+            blob,
+            planned,
+            error,
+            actor=asked.actor,
         )
         try:
             stored_id, replayed = await self._store.submit(submission)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 from datetime import UTC, datetime
 from pathlib import PureWindowsPath
 
+from api.audit import Actor
 from api.jobs.model import Upload
 from api.jobs.store import Store
 from jobber import faults
@@ -24,7 +25,7 @@ class Uploads:
         self._blobs = blobs
         self._limit = limit
 
-    async def receive(self, owner_id: str, file_name: str, chunks: AsyncIterable[bytes]) -> Upload:
+    async def receive(self, owner_id: str, file_name: str, chunks: AsyncIterable[bytes], actor: Actor) -> Upload:
         """Store the file durably; nothing of it is kept when that fails.
 
         Raises QuotaExceeded, DiskFull, UnsupportedMedia.
@@ -36,7 +37,7 @@ class Uploads:
         upload = Upload(upload_id, owner_id, tidy(file_name), key, stored.bytes, stored.sha256, datetime.now(UTC))
         faults.point("upload.after_blob")
         try:
-            await self._store.add_upload(upload)
+            await self._store.add_upload(upload, actor)
         except BaseException:
             await self._blobs.delete(key)
             raise

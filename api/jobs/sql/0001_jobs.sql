@@ -107,3 +107,14 @@ CREATE TABLE jobs.receipts (
 -- The blocks are compressed already.
 ALTER TABLE jobs.receipts ALTER COLUMN rejects SET STORAGE EXTERNAL;
 ALTER TABLE jobs.receipts ALTER COLUMN results SET STORAGE EXTERNAL;
+
+-- Who did what; it only grows.
+CREATE TABLE jobs.audit (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    actor_id uuid,
+    actor text NOT NULL,
+    action text NOT NULL,
+    subject text NOT NULL,
+    detail jsonb
+);
