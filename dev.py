@@ -221,9 +221,9 @@ def bench(arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Every check, then every test that needs no Pulsar. Arguments go to pytest."""
+    """Every check, then every test that needs neither Pulsar nor minutes. Arguments go to pytest."""
     failed = check(CHECKS)
-    marker = [] if "-m" in arguments else ["-m", "not pulsar"]
+    marker = [] if "-m" in arguments else ["-m", "not pulsar and not campaign"]
     tests = subprocess.call(python("-m", "pytest", *marker, *arguments), cwd=ROOT)
     return failed or tests
 

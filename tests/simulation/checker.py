@@ -1,4 +1,4 @@
-"""What must hold at every commit, and what at the end. The numbers are those of the promises in docs/promises.md."""
+"""What must hold at every commit, and what at the end. The numbers are those of docs/promises.md."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,7 +21,9 @@ def need(holds: bool, promise: str, what: str) -> None:
 class Watch:
     """Sees every commit before it is made."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, *, calm: bool) -> None:
+        #: Nothing goes wrong: then nothing is dispatched twice.
+        self._calm = calm
         self._rows = cluster.jobs.database.rows
         self._ids = cluster.jobs.ids
         self.broken: Broken | None = None
@@ -60,6 +62,8 @@ class Watch:
             return
         need((row.first_row, row.rows) == (old.first_row, old.rows), "I7", f"{key} denotes other rows")
         need(row.attempts >= old.attempts and row.dispatch_no >= old.dispatch_no, "I10", f"the counts of {key} went back")
+        if self._calm:
+            need(row.dispatch_no <= 1 and row.attempts <= 1, "once", f"{key} was dispatched or begun again for no reason")
         if old.settled:
             need(row.settled, "I8", f"{key} is not settled any more")
         if row.dispatch_no > old.dispatch_no == 0:

@@ -99,7 +99,7 @@ class Jobs:
                 session.put(slot, asked.id)
             row = asked if cut is None else _planned(asked, cut)
             if cut is not None and not cut:
-                row = replace(row, state=State.SUCCEEDED)
+                row = replace(row, state=State.SUCCEEDED, started_at=self.database.kernel.now)
             session.put(("job", row.id), row)
             self._insert(session, row.id, cut or ())
             self.ids.append(row.id)
@@ -299,7 +299,8 @@ class Jobs:
             if row.state in OPEN:
                 session.put(("job", job_id), replace(row, state=State.CANCELING, closing=str(end.state), **changes))
         elif not row.state.terminal:
-            session.put(("job", job_id), replace(row, state=end.state, **changes))
+            started = row.started_at if row.started_at is not None else 0.0
+            session.put(("job", job_id), replace(row, state=end.state, started_at=started, **changes))
 
 
 class Turn:

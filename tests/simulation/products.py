@@ -45,6 +45,8 @@ class Ledger:
                 faults.point("products.after_ledger")
                 session.put(("rows", key, self.database.number()), tuple(rows))
                 outcomes[key] = receipt
+            # COPY takes its time.
+            self.database.kernel.sleep(self.database.kernel.random.random() * 0.03)
             faults.point("products.before_commit")
         faults.point("products.after_commit")
         return outcomes

@@ -3,6 +3,7 @@
 python -m tests.simulation --seed 17
 """
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from tests.simulation.services import Cluster, Truth
 RECOVERY, WORK = 60.0, 5.0
 #: Seconds in which jobs end when nothing at all goes wrong, and when only executors die: no sweep has to help there.
 SMOOTH, SWIFT = 4.0, 12.0
+#: Seconds after the last fault in which what was frozen shows what it still does.
+AFTERMATH = 1.0
 #: Seconds after the last job's end in which what is left over goes away.
 REST = 40.0
 
@@ -105,7 +108,7 @@ class World:
         self.network = Network(kernel)
         self.broker = Broker(kernel)
         self.cluster = Cluster(kernel, self.network, self.broker, Jobs(self.database), Ledger(self.database))
-        self.watch = Watch(self.cluster)
+        self.watch = Watch(self.cluster, calm=self.weather is CALM)
         self.faults_left = self.random.randint(1, most_faults) if self.weather.faults else 0
         #: Faults that still last.
         self.unmended = 0
@@ -155,9 +158,10 @@ class World:
             return True
         if self.people or self.faults_left or self.unmended:
             return False
-        if all(row.state.terminal for row in self.cluster.jobs.rows()):
-            return True
         waited = self.kernel.now - self.last_fault
+        if all(row.state.terminal for row in self.cluster.jobs.rows()):
+            # What thawed last may still carry out what its caller has given up: a submission, for one.
+            return waited > AFTERMATH
         if waited > self.weather.patience:
             late = [f"{row.id} is {row.state}" for row in self.cluster.jobs.rows() if not row.state.terminal]
             self.broken = Broken(f"I2: {waited:.0f} s after the last fault {', '.join(late)}")
@@ -240,14 +244,24 @@ class World:
         self.kernel.sleep(self.random.random() * 3)
         choice = self.random.random()
         try:
-            if choice < 0.2:
+            if choice < 0.25:
                 self._cancel(job_id)
             elif choice < 0.35:
+                # A frozen service may carry out the pause long after its caller gave up: people look again.
+                self.kernel.current.spawn(lambda: self._look_again(job_id))
                 self._insist(lambda: self.cluster.jobs.pause(job_id))
                 self.kernel.sleep(self.random.random() * 5)
                 self._insist(lambda: self.cluster.jobs.resume(job_id))
         except InvalidState:
             return
+
+    def _look_again(self, job_id: str) -> None:
+        while True:
+            self.kernel.sleep(5.0)
+            row: JobRow = self.database.rows[("job", job_id)]
+            if row.state is State.PAUSED:
+                with contextlib.suppress(InvalidState):
+                    self._insist(lambda: self.cluster.jobs.resume(job_id))
 
     def _insist(self, work: object) -> None:
         while True:
