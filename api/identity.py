@@ -135,6 +135,11 @@ class Identity:
             self._known.popitem(last=False)
         return caller
 
+    def knows(self, token: str) -> str | None:
+        """The id of the caller that auth last said the token is; None when it was not asked."""
+        known = self._known.get(hashlib.sha256(token.encode()).digest())
+        return known.id if known else None
+
     async def recheck(self, token: str) -> Caller:
         """As `caller`, for who is followed: one question in RECHECK seconds, however many ask about the token.
 

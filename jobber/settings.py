@@ -75,6 +75,26 @@ class DoorSettings(ServiceSettings):
 
     #: Proxies whose X-Forwarded-For is believed: addresses or networks, separated by commas. None: nobody's is.
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    #: Largest GraphQL request: inline data travels in it.
+    graphql_body_bytes: int = Field(default=32 << 20, ge=1024)
+    #: Longest query text, in characters; larger data belongs into variables, where it is not parsed as GraphQL.
+    graphql_query_chars: int = Field(default=256 << 10, ge=100)
+    #: Most tokens of a query text: 50 records of 6 fields, written as literals, are 1,000.
+    graphql_tokens: int = Field(default=15_000, ge=100)
+    #: Most fields in each other; the introspection query has 15.
+    graphql_depth: int = Field(default=20, ge=1)
+    #: Most aliases in a query.
+    graphql_aliases: int = Field(default=50, ge=0)
+    #: Most fields of a query once its fragments are expanded; the introspection query has 250.
+    graphql_fields: int = Field(default=1_000, ge=1)
+    #: Most fields times the pages that they are on.
+    graphql_cost: int = Field(default=100_000, ge=1)
+    #: Most mutations in one request: they run one after the other.
+    graphql_mutations: int = Field(default=10, ge=1)
+    #: Requests a second of one account, on each replica; two seconds' worth may come at once. 0: no limit.
+    requests_per_account: float = Field(default=5_000, ge=0)
+    #: Requests a second from one address that show no token, on each replica. 0: no limit.
+    requests_per_address: float = Field(default=1_000, ge=0)
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod
@@ -125,6 +145,10 @@ class AuthSettings(DoorSettings):
     database_url: str = Field(validation_alias=AliasChoices("database_url", "DATABASE_URL"))
     http_port: int = 3000
     grpc_port: int = 5000
+    #: Largest GraphQL request.
+    graphql_body_bytes: int = Field(default=1 << 20, ge=1024)
+    #: Most mutations in one request: each may be a login.
+    graphql_mutations: int = Field(default=5, ge=1)
     #: Hours that a login lasts.
     session_hours: float = 12
     #: E-mail of the admin made at the first start.

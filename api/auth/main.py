@@ -19,14 +19,15 @@ from api.graphql import Limits, graphql_app, graphql_routes
 from api.grpc_server import add_health_and_reflection, grpc_server
 from api.http import http_app, run, start
 from api.migrate import migrate
+from api.rates import Rates
 from jobber.errors import Transient
 from jobber.settings import AuthSettings
 from protos.jobber.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 
 #: Connections to PostgreSQL; a request needs one for under a millisecond.
 POOL = 6
-#: Nothing large is sent here, and each of several mutations may be a login.
-LIMITS = Limits(body_bytes=1 << 20, mutations=5)
+#: Characters of a text; an e-mail or a password has fewer, and what is longer is not looked at.
+TEXT_CHARS = 4 << 10
 #: Seconds between two sweeps.
 SWEEP = 3600.0
 
@@ -53,10 +54,15 @@ async def serve(settings: AuthSettings) -> None:
     programs = ApiTokens(api_tokens)
     await auth.bootstrap(settings.admin_email, settings.admin_password, strict=settings.mode == "production")
 
-    async def context_of(connection: HTTPConnection) -> Context:
-        return Context(auth, programs, connection, client_address(connection, settings.trusted_proxies))
+    rates = Rates(per_account=settings.requests_per_account, per_address=settings.requests_per_address)
+    limits = Limits.of(settings, text_chars=TEXT_CHARS)
 
-    graphql = graphql_app(schema, context=context_of, settings=settings, subscriptions=False, limits=LIMITS)
+    async def context_of(connection: HTTPConnection) -> Context:
+        address = client_address(connection, settings.trusted_proxies)
+        rates.take(None, address)
+        return Context(auth, programs, connection, address)
+
+    graphql = graphql_app(schema, context=context_of, settings=settings, subscriptions=False, limits=limits)
     app = http_app(graphql_routes("/graphql", graphql), ready=auth.ready, settings=settings)
     server = grpc_server(settings)
     add_AuthServiceServicer_to_server(AuthDoor(auth), server)

@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 
 from api.graphql.documents import Document, Documents, Operation, Refused
 from api.graphql.errors import cause_of, format_error, is_unauthenticated
-from api.graphql.limits import Limits, TooMuch, weigh
+from api.graphql.limits import Limits, TooMuch, check_texts, weigh
 from api.graphql.variables import decode_variables
 from jobber.errors import RateLimited
 
@@ -71,6 +71,7 @@ class Engine:
             operation = document.operation(asked.operation_name)
             raw = b"{}" if asked.variables is None else bytes(asked.variables) or b"{}"
             variables = decode_variables(raw, operation.variables) if raw != b"{}" else {}
+            check_texts(variables, self.limits)
             if weigh(self.schema, operation.node, document.fragments, variables) > self.limits.cost:
                 raise TooMuch("This asks for too much at once; ask for smaller pages.")
         except Refused as refused:

@@ -28,6 +28,11 @@ from graphql import (
     get_named_type,
 )
 
+from jobber.settings import DoorSettings
+
+#: What is selected is written by people and generators; what is larger is an attack.
+SELECTION_TOKENS = 3_000
+
 
 class TooMuch(GraphQLError):
     """The request asks for more than one request may."""
@@ -42,7 +47,7 @@ class Limits:
     #: Of the query's text. Larger data belongs into variables, where it is not parsed as GraphQL.
     query_chars: int = 256 << 10
     #: Tokens outside of parentheses: what is selected. The introspection query has 300.
-    selection_tokens: int = 3_000
+    selection_tokens: int = SELECTION_TOKENS
     #: All tokens: 50 rows of 6 fields, written as literals, are 1,000.
     tokens: int = 15_000
     #: Brackets in each other. Deeper JSON belongs into variables.
@@ -59,6 +64,24 @@ class Limits:
     mutations: int = 10
     #: Fields times the pages that they are on.
     cost: int = 100_000
+    #: One text, be it a literal or in a variable. None: as long as the body.
+    text_chars: int | None = None
+
+    @staticmethod
+    def of(settings: DoorSettings, *, text_chars: int | None = None) -> "Limits":
+        """As the settings have them."""
+        return Limits(
+            body_bytes=settings.graphql_body_bytes,
+            query_chars=settings.graphql_query_chars,
+            selection_tokens=min(SELECTION_TOKENS, settings.graphql_tokens),
+            tokens=settings.graphql_tokens,
+            depth=settings.graphql_depth,
+            aliases=settings.graphql_aliases,
+            fields=settings.graphql_fields,
+            mutations=settings.graphql_mutations,
+            cost=settings.graphql_cost,
+            text_chars=text_chars,
+        )
 
 
 _SCAN = re.compile(r'"""(?:[^"\\]|\\.|"(?!""))*"""|"(?:[^"\\\n\r]|\\.)*"|#[^\n\r]*|[\w.+-]+|[^\w\s,.+"#-]|"', re.DOTALL)
@@ -79,6 +102,8 @@ def scan(text: str, limits: Limits) -> None:
         first = token[0]
         if first == "#":
             continue
+        if first == '"' and limits.text_chars is not None and len(token) > limits.text_chars:
+            raise TooMuch(f"A text has at most {limits.text_chars:,} characters.")
         tokens += 1
         if first in "([{":
             nesting += 1
@@ -155,6 +180,22 @@ def measure(document: DocumentNode, limits: Limits) -> None:
                 raise TooMuch(f"More than {limits.mutations} mutations in one request.")
     if aliases > limits.aliases:
         raise TooMuch(f"More than {limits.aliases} aliases.")
+
+
+def check_texts(value: object, limits: Limits) -> None:
+    """Refuse variables with a text that is too long.
+
+    Raises TooMuch.
+    """
+    waiting = [value] if limits.text_chars is not None else []
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str) and len(item) > (limits.text_chars or 0):
+            raise TooMuch(f"A text has at most {limits.text_chars:,} characters.")
+        if isinstance(item, Mapping):
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
 
 
 def weigh(

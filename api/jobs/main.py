@@ -5,8 +5,9 @@ from pathlib import Path
 
 from starlette.requests import HTTPConnection
 
+from api.addresses import client_address
 from api.database import open_pool
-from api.graphql import graphql_app, graphql_routes, token_of
+from api.graphql import Limits, graphql_app, graphql_routes, token_of
 from api.grpc_server import add_health_and_reflection, grpc_server
 from api.http import http_app, run, start
 from api.identity import Caller, Identity
@@ -26,6 +27,7 @@ from api.jobs.submission import Desk
 from api.jobs.uploads import Uploads
 from api.jobs.work import Work
 from api.migrate import migrate
+from api.rates import Rates
 from jobber.blobs.store import Blobs
 from jobber.job import discover
 from jobber.settings import JobsSettings, TransportSettings
@@ -59,6 +61,7 @@ async def serve(settings: JobsSettings) -> None:
         changed=changes.publish,
     )
     rejects = Rejects(store)
+    rates = Rates(per_account=settings.requests_per_account, per_address=settings.requests_per_address)
     services = Services(
         settings,
         kinds,
@@ -80,6 +83,9 @@ async def serve(settings: JobsSettings) -> None:
 
     async def context_of(connection: HTTPConnection) -> Context:
         token = token_of(connection)
+        # A token that is no good costs a question to auth: what shows one counts for its address until it is known.
+        address = client_address(connection, settings.trusted_proxies)
+        rates.take(identity.knows(token) if token else None, address)
         caller = await identity.caller(token) if token else None
         return Context(services, caller, str(connection.base_url).rstrip("/"), token)
 
@@ -88,7 +94,7 @@ async def serve(settings: JobsSettings) -> None:
             await session.execute("SELECT 1")
         return True
 
-    graphql = graphql_app(schema, context=context_of, settings=settings, subscriptions=True)
+    graphql = graphql_app(schema, context=context_of, settings=settings, subscriptions=True, limits=Limits.of(settings))
     uploads = Uploads(store, blobs, settings.upload_bytes)
     app = http_app(
         [*routes(uploads, rejects, store, caller_of), *graphql_routes("/graphql", graphql)], ready=ready, settings=settings

@@ -1,5 +1,7 @@
 """The auth service as its users see it: real process, real PostgreSQL, real sockets."""
 
+import base64
+import json
 import statistics
 import time
 import uuid
@@ -273,6 +275,12 @@ def forged(admin: str, **changes: Any) -> str:
     return made
 
 
+def _with_algorithm(token: str, algorithm: str) -> str:
+    """The same token, whose header claims another algorithm."""
+    header = base64.urlsafe_b64encode(json.dumps({"alg": algorithm, "typ": TYPE}).encode()).decode().rstrip("=")
+    return ".".join([header, *token.split(".")[1:]])
+
+
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
 def test_tokens_that_auth_did_not_make_are_refused(auth: AuthProcess, admin: str) -> None:
     assert auth.post("{ me { id } }", forged(admin)).status_code == 200
@@ -301,7 +309,13 @@ def test_tokens_that_auth_did_not_make_are_refused(auth: AuthProcess, admin: str
         "crit": forged(admin, header={"crit": ["x"], "x": 1}),
         "kid": forged(admin, header={"kid": "../../dev/null"}),
         "jku": forged(admin, header={"jku": "https://evil.example"}),
-        "megabyte": forged(admin, claims={"more": "x" * 10_000}),
+        "jwk": forged(admin, header={"jwk": {"kty": "oct", "k": "AAAA"}}),
+        "x5u": forged(admin, header={"x5u": "https://evil.example"}),
+        "kid of a key": forged(admin, header={"kid": "jobber"}),
+        "None": _with_algorithm(admin, "None"),
+        "RS256": _with_algorithm(admin, "RS256"),
+        "EdDSA": _with_algorithm(admin, "EdDSA"),
+        "megabyte": forged(admin, claims={"more": "x" * 50_000}),  # uvicorn takes 64 kB of headers
         "garbage": "x",
     }
     answers = {name: auth.post("{ me { id } }", token).status_code for name, token in tokens.items()}

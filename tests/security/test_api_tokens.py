@@ -8,7 +8,9 @@ import psycopg
 import pytest
 
 from api.identity import Identity
+from api.tokens import new_api_token
 from jobber.errors import Forbidden, Unauthenticated
+from jobber.log import without_secrets
 from tests.support.auth import ADMIN, PASSWORD, SECRET, AuthProcess
 
 CREATE = """mutation($name: String!, $scopes: [String!]!, $expiresAt: DateTime) {
@@ -145,3 +147,8 @@ async def test_other_services_know_its_scopes(auth: AuthProcess, admin: str) -> 
             await who.caller(made["token"])
     finally:
         await who.close()
+
+
+def test_logs_know_its_shape() -> None:
+    token = new_api_token()
+    assert without_secrets(f"GET /?key={token}&x=1") == "GET /?key=***&x=1"
