@@ -69,6 +69,8 @@ ACTIONS: Mapping[str, str] = {
     "settled": "batches were acknowledged",
     "handed_back": "batches were handed back to the transport, to be tried again",
     "batch_failed": "a batch can never be loaded",
+    "isolated": "what may have ended executors is read in a process of its own",
+    "poison_found": "a record ended whoever read it, and is rejected",
     # up
     "child_started": "the supervisor started a process",
     "child_died": "a process of the supervisor ended by itself",

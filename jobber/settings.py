@@ -221,6 +221,14 @@ class ExecutorSettings(ServiceSettings):
     blobs_url: str = Path(".jobber/blobs").resolve().as_uri()
     #: Groups of batches that are on their way to a commit at once.
     in_flight: int = 4
+    #: Bytes of memory that an executor may take beyond what it has when it starts; with more it ends, alone. 0: no limit.
+    memory: int = 4 << 30
+    #: Seconds that the dataflow may stand still, in a job type's code for one, before the executor ends itself. 0: for ever.
+    stall_seconds: float = 120
+    #: Bytes of memory for a batch that is read in a process of its own, because it may have ended executors.
+    isolated_memory: int = 1 << 30
+    #: Seconds for such a batch, as a whole; parts of it get their share, and at least 3.
+    isolated_seconds: float = 30
     #: Job types this executor works for; empty for all.
     only_jobs: Annotated[tuple[str, ...], NoDecode] = ()
 

@@ -1,6 +1,7 @@
 """Frames as Arrow IPC streams: on the wire to products, and compressed as results."""
 
 import io
+from collections.abc import Sequence
 
 import polars as pl
 import pyarrow as pa
@@ -21,6 +22,18 @@ def from_ipc(data: bytes | memoryview) -> pl.DataFrame:
         frame = pl.from_arrow(reader.read_all())
     assert isinstance(frame, pl.DataFrame)
     return frame
+
+
+def concat(streams: Sequence[bytes]) -> bytes:
+    """One stream of the rows of several, in order; streams of no bytes have no rows."""
+    filled = [stream for stream in streams if stream]
+    return filled[0] if len(filled) == 1 else to_ipc(pl.concat(map(from_ipc, filled))) if filled else b""
+
+
+def concat_blocks(blocks: Sequence[bytes]) -> bytes:
+    """The same for blocks."""
+    filled = [block for block in blocks if block]
+    return filled[0] if len(filled) == 1 else to_block(pl.concat(map(from_ipc, filled))) if filled else b""
 
 
 def to_block(frame: pl.DataFrame) -> bytes:

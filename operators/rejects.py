@@ -17,6 +17,14 @@ def to_block(faults: pl.DataFrame, raw: Callable[[Sequence[int]], list[str]]) ->
     return arrow.to_block(ordered.join(texts, on="row_no", how="left", maintain_order="left"))
 
 
+def concat(blocks: Sequence[bytes]) -> bytes:
+    """One block of the faults of several, by row."""
+    filled = [block for block in blocks if block]
+    if len(filled) < 2:
+        return filled[0] if filled else b""
+    return arrow.to_block(pl.concat(map(from_block, filled)).sort("row_no", maintain_order=True))
+
+
 def from_block(block: bytes) -> pl.DataFrame:
     """The faults of a block: row_no, column, code, message, raw."""
     return arrow.from_ipc(block)

@@ -19,8 +19,9 @@ from pipelines.connectors.jobs import Jobs
 from pipelines.connectors.products import Products
 from pipelines.connectors.transport import TransportSource
 from pipelines.health import serve_health
+from pipelines.isolation import Isolation
 from pipelines.load import load_flow
-from pipelines.process import executor_name, stop_on_signals, wait_until_reachable
+from pipelines.process import Watchdog, executor_name, limit_memory, stop_on_signals, wait_until_reachable
 from pipelines.room import Gate, Room
 from pipelines.steps import Steps
 
@@ -44,7 +45,11 @@ def work(settings: ExecutorSettings, transport: TransportSettings) -> None:
     products = Products(settings.products_grpc_service_url, settings.jwt_secret, stopping)
     gate = Gate("the products service", products.answers)
     consumer = open_consumer(transport, lanes(kinds), "load")
-    source = TransportSource(consumer, room, stopping, lambda: gate.open)
+    watchdog = Watchdog(settings.stall_seconds)
+    source = TransportSource(consumer, room, stopping, lambda: gate.open, watchdog.beat)
+    isolation = Isolation(
+        memory=settings.isolated_memory, seconds=settings.isolated_seconds, modules=settings.job_modules, beat=watchdog.beat
+    )
     sink = BulkWrite(jobs, products, consumer, room, gate, grace=max(settings.grace - SPARE, 0.5))
     server = serve_health(settings.host, settings.http_port, lambda: source.answers is True and not stopping.is_set())
     planner = threading.Thread(target=keep_planning, args=(stopping, settings.grace), name="planner")
@@ -52,14 +57,17 @@ def work(settings: ExecutorSettings, transport: TransportSettings) -> None:
     try:
         wait_until_reachable("the jobs service", settings.jobs_grpc_service_url, stopping, settings)
         wait_until_reachable("the products service", settings.products_grpc_service_url, stopping, settings)
+        limit_memory(settings.memory)
         event("ready", "Loads batches.", jobs=[kind.name for kind in kinds])
         # One worker, and no recovery store: the transport's acknowledgements and the ledger give the guarantee.
-        cli_main(load_flow(source, Steps(jobs, Blobs(settings.blobs_url), room), sink))  # type: ignore[no-untyped-call]
+        cli_main(load_flow(source, Steps(jobs, Blobs(settings.blobs_url), room, isolation), sink))  # type: ignore[no-untyped-call]
     except Unavailable:
         if not stopping.is_set():
             raise
     finally:
         stopping.set()
+        watchdog.stop()
+        isolation.close()
         consumer.close()
         planner.join()
         server.shutdown()

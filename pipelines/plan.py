@@ -20,6 +20,7 @@ from jobber.transport import Consumer
 from operators.plan import plan
 from pipelines import wire
 from pipelines.connectors.jobs import Jobs
+from pipelines.isolation import Isolation
 from pipelines.retry import Refused
 from pipelines.room import Room
 from pipelines.work import Flight, Planned, Planning, PlanTask, Unplannable
@@ -52,10 +53,16 @@ class PlanSteps:
     """What planning needs: who hands jobs out, and where inputs are."""
 
     def __init__(
-        self, jobs: Jobs, blobs: Blobs, stopping: threading.Event, clock: Callable[[], float] = time.monotonic
+        self,
+        jobs: Jobs,
+        blobs: Blobs,
+        stopping: threading.Event,
+        isolation: Isolation,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._jobs = jobs
         self._blobs = blobs
+        self._isolation = isolation
         self._stopping = stopping
         self._clock = clock
 
@@ -86,7 +93,10 @@ class PlanSteps:
             return planning
         job_id = task.job_id
         try:
-            made = plan(self._windows(task), Contract.of(task.kind.contract), task.options)
+            signs = SignsOfLife(self._jobs, task, self._stopping, self._clock)
+            if task.suspect:
+                return replace(planning, item=self._isolation.plan(task, self._blobs.url, signs.give))
+            made = plan(self._windows(task, signs), Contract.of(task.kind.contract), task.options)
         except Superseded:
             event("planned", "The job does not wait for this plan any more.", job=job_id)
             return replace(planning, item=None)
@@ -102,19 +112,31 @@ class PlanSteps:
             return replace(planning, item=Unplannable(job_id, "INTERNAL", why))
         return replace(planning, item=Planned(job_id, made))
 
-    def _windows(self, task: PlanTask) -> Iterator[bytes]:
-        """The input; each window that is asked for shows that planning goes on, and jobs is told so now and then."""
+    def _windows(self, task: PlanTask, signs: "SignsOfLife") -> Iterator[bytes]:
         source = task.source
-        windows = [source.inline] if source.inline is not None else self._blobs.windows(source.blob_key)
-        told = self._clock()
-        for window in windows:
-            if self._stopping.is_set():
-                raise Stopped
-            if self._clock() - told > RENEW_EVERY:
-                told = self._clock()
-                if not self._jobs.renew_plan(task):
-                    raise Superseded
+        for window in [source.inline] if source.inline is not None else self._blobs.windows(source.blob_key):
+            signs.give()
             yield window
+
+
+class SignsOfLife:
+    """Each window that is read shows that planning goes on; jobs is told so now and then."""
+
+    def __init__(self, jobs: Jobs, task: PlanTask, stopping: threading.Event, clock: Callable[[], float]) -> None:
+        self._jobs = jobs
+        self._task = task
+        self._stopping = stopping
+        self._clock = clock
+        self._given = clock()
+
+    def give(self) -> None:
+        """A window was read. Raises Stopped, and Superseded when nobody waits for the plan any more."""
+        if self._stopping.is_set():
+            raise Stopped
+        if self._clock() - self._given > RENEW_EVERY:
+            self._given = self._clock()
+            if not self._jobs.renew_plan(self._task):
+                raise Superseded
 
 
 class RecordPlans(DynamicSink[Planning]):

@@ -18,8 +18,9 @@ from jobber.transport.connect import open_consumer
 from pipelines.connectors.jobs import Jobs
 from pipelines.connectors.transport import TransportSource
 from pipelines.executor import wanted
+from pipelines.isolation import Isolation
 from pipelines.plan import PlanSteps, RecordPlans, plan_flow
-from pipelines.process import executor_name, stop_on_signals, wait_until_reachable
+from pipelines.process import executor_name, limit_memory, stop_on_signals, wait_until_reachable
 from pipelines.room import Room
 
 
@@ -48,9 +49,14 @@ def work(settings: ExecutorSettings, transport: TransportSettings, stopping: thr
     room = Room(1)
     jobs = Jobs(settings.jobs_grpc_service_url, settings.jwt_secret, executor_name(), stopping)
     source = TransportSource(consumer, room, stopping)
-    steps = PlanSteps(jobs, Blobs(settings.blobs_url), stopping)
+    isolation = Isolation(
+        memory=settings.isolated_memory, seconds=settings.isolated_seconds, modules=settings.job_modules, beat=lambda: None
+    )
+    steps = PlanSteps(jobs, Blobs(settings.blobs_url), stopping, isolation)
+    limit_memory(settings.memory)
     event("ready", "Plans inputs.", jobs=[kind.name for kind in kinds])
     cli_main(plan_flow(source, steps, RecordPlans(jobs, consumer, room)))  # type: ignore[no-untyped-call]
+    isolation.close()
     consumer.close()
     jobs.close()
 

@@ -1,12 +1,17 @@
 """What both processes of an executor share: how they stop, wait, and use memory."""
 
 import ctypes
+import faulthandler
 import os
+import resource
 import signal
 import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
 
 from jobber.errors import Unavailable
 from jobber.log import event
@@ -68,3 +73,44 @@ def _takes_connections(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def limit_memory(size: int) -> None:
+    """This process may have so many bytes more than it has now (0: any number). What is above fails to be had, and ends it."""
+    if size and sys.platform == "linux":
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        have = int(status["VmData"].split()[0]) * 1024
+        resource.setrlimit(resource.RLIMIT_DATA, (have + size, have + size))
+
+
+def end_now() -> NoReturn:
+    """As by kill -9: nothing that this process holds is acknowledged, and what it began counts as an attempt."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("not reached")
+
+
+class Watchdog:
+    """Ends the process when its dataflow stands still: a step that never returns would hold its batch for ever.
+
+    The timer runs in C, so that code which never lets go of the interpreter does not stop it (faulthandler); where each thread
+    stood is written on standard error.
+    """
+
+    #: Seconds between two settings of the timer: setting it starts a thread.
+    EVERY = 1.0
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._set_at = -self.EVERY
+
+    def beat(self) -> None:
+        """The dataflow goes on."""
+        now = self._clock()
+        if self._seconds and now - self._set_at >= self.EVERY:
+            self._set_at = now
+            faulthandler.dump_traceback_later(self._seconds, exit=True, file=2)
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        faulthandler.cancel_dump_traceback_later()

@@ -12,19 +12,17 @@ import polars as pl
 
 from jobber import faults
 from jobber.blobs.store import Blobs
-from jobber.contract import Contract
 from jobber.errors import NotFound, Unavailable
 from jobber.log import event
 from jobber.transport import Delivery
-from operators import arrow, rejects
-from operators.check import check
-from operators.decode import decode
-from operators.enrich import enrich
 from pipelines import metrics, wire
 from pipelines.connectors.jobs import Jobs
+from pipelines.isolation import Isolation
+from pipelines.prepare import meet, prepare, take
+from pipelines.process import end_now
 from pipelines.retry import Refused
 from pipelines.room import Room
-from pipelines.work import Batch, Failed, Flight, Item, Met, Prepared, Read, Taken
+from pipelines.work import Batch, Failed, Flight, Item, Met, Read, Taken
 
 S = TypeVar("S")
 
@@ -33,12 +31,13 @@ FLIGHT_BYTES = 4 << 20
 
 
 class Steps:
-    """What the steps need: who hands batches out, where inputs are, and how much room there is."""
+    """What the steps need: who hands batches out, where inputs are, how much room there is, and where suspects are read."""
 
-    def __init__(self, jobs: Jobs, blobs: Blobs, room: Room) -> None:
+    def __init__(self, jobs: Jobs, blobs: Blobs, room: Room, isolation: Isolation) -> None:
         self._jobs = jobs
         self._blobs = blobs
         self._room = room
+        self._isolation = isolation
 
     def claim(self, flight: Flight) -> list[Flight]:
         """Count an attempt at every batch of the flight, durably, and take those that still have to be loaded.
@@ -91,16 +90,18 @@ class Steps:
         return _each("read", flight, Batch, self._read)
 
     def decode(self, flight: Flight) -> Flight:
-        """Take the records apart."""
-        return _each("decode", flight, Read, _decode)
+        """Take the records apart. A suspect is made ready in a process of its own, and passes the next steps by."""
+        if any(isinstance(item, Read) and item.batch.suspect for item in flight.items):
+            return _each("isolate", flight, Read, self._isolation.prepare)
+        return _each("decode", flight, Read, take)
 
     def check(self, flight: Flight) -> Flight:
         """Hold the records against the contract."""
-        return _each("check", flight, Taken, _check)
+        return _each("check", flight, Taken, meet)
 
     def enrich(self, flight: Flight) -> Flight:
         """Make rows of the records, and put them in the form in which they are written."""
-        return _each("enrich", flight, Met, _enrich)
+        return _each("enrich", flight, Met, prepare)
 
     def _read(self, batch: Batch) -> Item:
         source = batch.source
@@ -144,36 +145,6 @@ def split(deliveries: Sequence[Delivery], batches: Sequence[Batch | Failed]) -> 
     return [Flight(brought[index], group, claimed=True) for index, group in enumerate(groups)]
 
 
-def _decode(item: Read) -> Item:
-    batch = item.batch
-    decoded = decode(item.data, batch.spec.layout, Contract.of(batch.spec.kind.contract), batch.first_row)
-    records = decoded.records.height + decoded.faults["row_no"].n_unique()
-    if records != batch.rows:
-        raise AssertionError(f"decoded {records} records of {batch.rows}")
-    return Taken(batch, decoded)
-
-
-def _check(item: Taken) -> Item:
-    checked = check(item.decoded.records, Contract.of(item.batch.spec.kind.contract))
-    return Met(item.batch, checked.kept, item.decoded.raw, pl.concat([item.decoded.faults, checked.faults]))
-
-
-def _enrich(item: Met) -> Item:
-    spec = item.batch.spec
-    checked = enrich(item.kept, spec.args, spec.lookups)
-    broken = pl.concat([item.faults, checked.faults])
-    rows, computes = checked.kept.height, spec.kind.target is None
-    write = arrow.to_block if computes else arrow.to_ipc
-    return Prepared(
-        item.batch.key,
-        spec.kind.target,
-        rows,
-        broken["row_no"].n_unique(),
-        rejects.to_block(broken, item.raw),
-        write(checked.kept) if rows else b"",
-    )
-
-
 def _each(name: str, flight: Flight, state: type[S], step: Callable[[S], Item]) -> Flight:
     """The step, for every item in its state."""
     if flight.returned:
@@ -194,6 +165,12 @@ def _guarded(name: str, item: Item, state: type[S], step: Callable[[S], Item]) -
         return step(item)
     except Unavailable:
         raise
+    except MemoryError:
+        # A batch that wants more than there is is not to take others along: with its next attempts it becomes a suspect.
+        event(
+            "failed", f"The step {name} ran out of memory.", level=logging.ERROR, job=item.key.job_id, batch=item.key.batch_no
+        )
+        end_now()
     # What Polars panics with is no Exception.
     except (Exception, pl.exceptions.PanicException) as fault:
         key = item.key

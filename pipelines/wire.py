@@ -94,7 +94,8 @@ def plan_task_of(response: jobs_pb2.ClaimPlanResponse, dispatch_no: int) -> Plan
     job = response.task.job
     try:
         options = msgspec.json.decode(job.layout, type=InputOptions)
-        return PlanTask(job.job_id, dispatch_no, find(job.name), source_of(response.task.source), options)
+        task = response.task
+        return PlanTask(job.job_id, dispatch_no, task.attempt, find(job.name), source_of(task.source), options)
     except (JobberError, msgspec.MsgspecError) as fault:
         return Unplannable(job.job_id, *_reason(fault))
 

@@ -162,9 +162,16 @@ class PlanTask:
     job_id: str
     #: Of the claim: it tells this planner from others that had the job before, or get it after.
     dispatch_no: int
+    #: This attempt's number, from 1.
+    attempt: int
     kind: JobType
     source: Source
     options: InputOptions
+
+    @property
+    def suspect(self) -> bool:
+        """Whether the input may be what ended the planners that had it."""
+        return self.attempt > SUSPECT
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,11 @@ class JobsDoor(JobsServiceServicer):
     async def ClaimPlan(self, request: pb.ClaimPlanRequest, context: Context) -> pb.ClaimPlanResponse:
         """Hand out a job to plan."""
         job_id = wire.job_id_from(request.job_id)
-        spec = await self._work.claim_plan(job_id, request.dispatch_no)
+        claimed = await self._work.claim_plan(job_id, request.dispatch_no)
         self._changed({job_id})
-        if spec is None:
+        if claimed is None:
             return pb.ClaimPlanResponse()
-        return pb.ClaimPlanResponse(task=wire.plan_task_to(spec, self._batch_bytes, self._batch_rows))
+        return pb.ClaimPlanResponse(task=wire.plan_task_to(*claimed, self._batch_bytes, self._batch_rows))
 
     async def RenewPlan(self, request: pb.RenewPlanRequest, context: Context) -> pb.RenewPlanResponse:
         """Keep a job that is being planned with its planner."""

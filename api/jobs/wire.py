@@ -63,12 +63,12 @@ def spec_to(spec: Spec) -> pb.JobSpec:
     return pb.JobSpec(job_id=spec.job_id, name=spec.name, args=spec.args, layout=spec.layout, lookups=spec.lookups)
 
 
-def plan_task_to(spec: Spec, batch_bytes: int, batch_rows: int) -> pb.PlanTask:
+def plan_task_to(spec: Spec, attempt: int, batch_bytes: int, batch_rows: int) -> pb.PlanTask:
     """A job to plan; its source is the whole input."""
     source = pb.Source(blob=pb.BlobRange(key=spec.blob_key or ""))
     if spec.inline is not None:
         source = pb.Source(inline=spec.inline)
-    return pb.PlanTask(job=spec_to(spec), source=source, batch_bytes=batch_bytes, batch_rows=batch_rows)
+    return pb.PlanTask(job=spec_to(spec), attempt=attempt, source=source, batch_bytes=batch_bytes, batch_rows=batch_rows)
 
 
 def claimed_to(item: Claimed, spec: Spec) -> pb.ClaimedBatch:

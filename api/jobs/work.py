@@ -19,11 +19,6 @@ from api.jobs.turn import DISPATCH_LOCK, Ticket, Turn
 from jobber import faults
 from jobber.model import BatchKey, Plan, PlannedBatch, Receipt, State
 
-#: A file whose planning was begun this often kills its planner.
-PLAN_ATTEMPTS = 5
-#: A batch that was begun this often without a receipt fails its job rather than killing executors for ever.
-BATCH_ATTEMPTS = 12
-
 
 @dataclass(frozen=True, slots=True)
 class Spec:
@@ -82,8 +77,8 @@ class Work:
                 [[item.job_id for item in tickets if item.batch_no < 0]],
             )
 
-    async def claim_plan(self, job_id: str, plan_no: int) -> Spec | None:
-        """The job to plan, or None when it is planned, superseded or ended; a file that kills its planner fails its job."""
+    async def claim_plan(self, job_id: str, plan_no: int) -> tuple[Spec, int] | None:
+        """The job to plan and the number of this attempt, counted durably; None when it is planned, superseded or ended."""
         async with checkout(self.pool) as connection, connection.transaction():
             cursor = await connection.execute(
                 """UPDATE jobs.jobs SET plan_claimed_at = clock_timestamp(), plan_attempts = plan_attempts + 1
@@ -94,12 +89,7 @@ class Work:
             row = await cursor.fetchone()
             if row is None:
                 return None
-            if row[6] > PLAN_ATTEMPTS:
-                await _end(
-                    connection, job_id, Verdict(State.FAILED, "PLANNING: reading this file ended its reader every time.")
-                )
-                return None
-        return Spec(row[0], row[1], bytes(row[2]), bytes(row[3]), b"", row[4] and bytes(row[4]), row[5])
+        return Spec(row[0], row[1], bytes(row[2]), bytes(row[3]), b"", row[4] and bytes(row[4]), row[5]), row[6]
 
     async def renew_plan(self, job_id: str, plan_no: int) -> bool:
         """The planner lives and goes on; False when the job does not wait for it any more."""
@@ -176,9 +166,6 @@ class Work:
             Claimed(BatchKey(row[0], row[1]), row[2], PlannedBatch(row[3], row[4], row[5], row[6], bytes(row[7])))
             for row in rows
         ]
-        for exhausted in [item for item in claimed if item.attempt > BATCH_ATTEMPTS]:
-            claimed.remove(exhausted)
-            await self.fail(exhausted.key, f"batch {exhausted.key.batch_no} was begun {BATCH_ATTEMPTS} times and never ended")
         return claimed, specs
 
     async def acknowledge(self, receipts: Sequence[Receipt]) -> set[str]:

@@ -20,6 +20,8 @@ class Blobs:
     """
 
     def __init__(self, url: str) -> None:
+        #: As it was given.
+        self.url = url
         parts = urlsplit(url)
         self._place: Place
         if parts.scheme in ("", "file"):

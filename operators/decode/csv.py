@@ -78,6 +78,18 @@ def decode_csv(data: bytes, layout: Layout, contract: Contract, first_row: int) 
     return Decoded(_named(frame, layout, contract, good + first_row), faults_of(faults), raw)
 
 
+def csv_bounds(data: bytes, layout: Layout) -> tuple[Places, Places]:
+    """Where the records of a batch begin and end, as planning counted them."""
+    dialect = Dialect(layout.delimiter.encode(), layout.quote.encode())
+    array = np.frombuffer(data, np.uint8)
+    if len(data) > OWN_BATCH and _huge(data, dialect):
+        return np.array([0]), np.array([len(data.rstrip(b"\r\n"))])
+    found = marks(array, dialect, quoted=dialect.quote in data)
+    return (
+        spans(found.line_ends, array, array.size) if strict(array, found.quotes, dialect) else spans_by_grammar(data, dialect)
+    )
+
+
 def _huge(data: bytes, dialect: Dialect) -> bool:
     """Whether the batch is the one record that planning gave a batch of its own for its size."""
     match = record_pattern(dialect).match(data)

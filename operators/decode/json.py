@@ -64,6 +64,11 @@ class _Source:
         return found
 
 
+def json_bounds(data: bytes, layout: Layout) -> tuple[Places, Places]:
+    """Where the records of a batch begin and end, as planning counted them."""
+    return _Source(data, layout).bounds
+
+
 def decode_json(data: bytes, layout: Layout, contract: Contract, first_row: int) -> Decoded:
     """The records of a batch, as one String column for each column of the contract."""
     source = _Source(data, layout)

@@ -28,12 +28,18 @@ class TransportSource(DynamicSource[Flight]):
     """One consumer a worker; there is one worker a process (engine.md's finding: scale by processes)."""
 
     def __init__(
-        self, consumer: Consumer, room: Room, stopping: threading.Event, gate: Callable[[], bool] = lambda: True
+        self,
+        consumer: Consumer,
+        room: Room,
+        stopping: threading.Event,
+        gate: Callable[[], bool] = lambda: True,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._consumer = consumer
         self._room = room
         self._stopping = stopping
         self._gate = gate
+        self._beat = beat
         #: Whether the transport answered when it was last asked; None before that.
         self.answers: bool | None = None
 
@@ -43,6 +49,7 @@ class TransportSource(DynamicSource[Flight]):
 
     def next(self) -> tuple[list[Flight], float]:
         """What begins now, and after how many seconds to ask again."""
+        self._beat()
         if not self._gate():
             return [], AWAY
         if self._room.keeps:

@@ -14,6 +14,7 @@ from pipelines.connectors.bulk_write import BulkWrite
 from pipelines.connectors.jobs import Jobs
 from pipelines.connectors.products import Products
 from pipelines.connectors.transport import TransportSource
+from pipelines.isolation import Isolation
 from pipelines.load import load_flow
 from pipelines.room import Gate, Room
 from pipelines.steps import Steps
@@ -59,7 +60,8 @@ class Flow:
         gate = Gate("products", products.answers)
         source = TransportSource(self.consumer, self.room, self.stopping, lambda: gate.open)
         sink = BulkWrite(jobs, products, self.consumer, self.room, gate, grace=grace)
-        flow = load_flow(source, Steps(jobs, Blobs(f"file://{around.folder}"), self.room), sink)
+        self.isolation = Isolation(memory=1 << 30, seconds=30, modules=())
+        flow = load_flow(source, Steps(jobs, Blobs(f"file://{around.folder}"), self.room, self.isolation), sink)
         self.thread = threading.Thread(target=run_main, args=(flow,))
         self.thread.start()
 
@@ -67,6 +69,7 @@ class Flow:
         self.stopping.set()
         self.thread.join(30)
         assert not self.thread.is_alive()
+        self.isolation.close()
         self.consumer.close()
 
 

@@ -340,13 +340,20 @@ async def test_a_silent_planner_loses_its_job_to_another_however_often(room: Roo
     assert await room.work.renew_plan(job_id, 5)
 
 
-async def test_a_file_that_kills_its_planner_fails_its_job(room: Room) -> None:
-    job_id = await room.submit(None)
+async def test_attempts_at_planning_and_at_batches_are_counted_and_never_end_a_job(room: Room) -> None:
+    unplanned = await room.submit(None)
     await room.dispatcher.round()
-    for _ in range(5):
-        assert await room.work.claim_plan(job_id, 1) is not None
-    assert await room.work.claim_plan(job_id, 1) is None
-    assert await room.state(job_id) is State.FAILED
+    for attempt in range(1, 41):
+        claimed = await room.work.claim_plan(unplanned, 1)
+        assert claimed is not None
+        assert claimed[1] == attempt
+    job_id = await room.submit(1)
+    dispatches = [item for item in await room.dispatched() if item[0].job_id == job_id]
+    for attempt in range(1, 41):
+        handed_out, _ = await room.work.claim(dispatches)
+        assert [item.attempt for item in handed_out] == [attempt]
+    assert await room.state(unplanned) is State.VALIDATING
+    assert await room.state(job_id) is State.RUNNING
 
 
 async def test_an_empty_plan_succeeds_at_once(room: Room) -> None:

@@ -116,7 +116,7 @@ class Cluster:
         lanes = [Group((f"{KIND.name}.fast",), 4), Group((f"{KIND.name}.bulk",), 1)]
         consumer = Consumer(self.broker, process, lanes)
         source = TransportSource(consumer, room, threading.Event(), lambda: gate.open)
-        steps = Steps(jobs, None, room)  # type: ignore[arg-type]
+        steps = Steps(jobs, None, room, None)  # type: ignore[arg-type]
         settler = Settler(jobs, products, consumer, room, gate)  # type: ignore[arg-type]
         while True:
             flights, _ = source.next()
@@ -149,7 +149,7 @@ class Cluster:
         room, jobs = Room(1), JobsOfExecutor(self)
         consumer = Consumer(self.broker, process, [Group((f"{KIND.name}.plan",), 1)])
         source = TransportSource(consumer, room, threading.Event())
-        steps = PlanSteps(jobs, None, threading.Event())  # type: ignore[arg-type]
+        steps = PlanSteps(jobs, None, threading.Event(), None)  # type: ignore[arg-type]
         record = RecordPlans(jobs, consumer, room)  # type: ignore[arg-type]
         while True:
             flights, _ = source.next()
@@ -230,7 +230,9 @@ class JobsOfExecutor:
         is_ours = cluster.network.insist(
             lambda: cluster.network.call("jobs", lambda server: cluster.jobs.claim_plan(ticket.job_id, ticket.dispatch_no))
         )
-        return PlanTask(ticket.job_id, ticket.dispatch_no, KIND, Source(blob_key="input"), InputOptions()) if is_ours else None
+        return (
+            PlanTask(ticket.job_id, ticket.dispatch_no, 1, KIND, Source(blob_key="input"), InputOptions()) if is_ours else None
+        )
 
     def record_plan(self, item: Planned | Unplannable) -> None:
         """As pipelines.connectors.jobs.Jobs.record_plan."""

@@ -21,6 +21,7 @@ from jobber.transport import Consumer, Delivery
 from pipelines import wire
 from pipelines.connectors.jobs import Jobs
 from pipelines.connectors.transport import TransportSource
+from pipelines.isolation import Isolation
 from pipelines.load import load_flow
 from pipelines.retry import Refused
 from pipelines.room import Gate, Room
@@ -69,7 +70,7 @@ class Handing:
 
 
 def steps_of(jobs: Handing, room: Room | None = None) -> Steps:
-    return Steps(cast("Jobs", jobs), Blobs("file:///nowhere"), room or Room(4))
+    return Steps(cast("Jobs", jobs), Blobs("file:///nowhere"), room or Room(4), cast("Isolation", None))
 
 
 def through(steps: Steps, *flights: Flight) -> list[Flight]:
@@ -159,7 +160,7 @@ class Away:
 
 
 def test_an_input_that_cannot_be_read_now_comes_again() -> None:
-    steps = Steps(cast("Jobs", Handing(sized(0, 10), batch(1))), cast("Blobs", Away()), Room(4))
+    steps = Steps(cast("Jobs", Handing(sized(0, 10), batch(1))), cast("Blobs", Away()), Room(4), cast("Isolation", None))
     [flight] = through(steps, Flight([delivery(0), delivery(1)]))
     assert flight.returned
     assert not flight.items

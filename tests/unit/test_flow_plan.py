@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -11,6 +11,9 @@ from jobber.model import InputOptions
 from jobber.transport import Delivery
 from pipelines.plan import RENEW_EVERY, PlanSteps
 from pipelines.work import Planned, Planning, PlanTask, Source
+
+if TYPE_CHECKING:
+    from pipelines.isolation import Isolation
 
 JOB = "00000000-0000-7000-8000-000000000001"
 
@@ -48,8 +51,8 @@ class Blobs:
 
 def scanned(jobs: Any, blobs: Any) -> Planning:
     discover(())
-    task = PlanTask(JOB, 7, find("LoadProducts"), Source(blob_key="b"), InputOptions())
-    steps = PlanSteps(jobs, blobs, threading.Event(), blobs.clock)
+    task = PlanTask(JOB, 7, 1, find("LoadProducts"), Source(blob_key="b"), InputOptions())
+    steps = PlanSteps(jobs, blobs, threading.Event(), cast("Isolation", None), blobs.clock)
     return steps.scan(Planning(Delivery("t", b"", None), task))
 
 

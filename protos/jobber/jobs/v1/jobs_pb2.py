@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from protos.jobber.v1 import receipt_pb2 as jobber_dot_v1_dot_receipt__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19jobber/jobs/v1/jobs.proto\x12\x0ejobber.jobs.v1\x1a\x17jobber/v1/receipt.proto\"V\n\x07JobSpec\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04\x61rgs\x18\x03 \x01(\x0c\x12\x0e\n\x06layout\x18\x04 \x01(\x0c\x12\x0f\n\x07lookups\x18\x05 \x01(\x0c\"N\n\x06Source\x12\x10\n\x06inline\x18\x01 \x01(\x0cH\x00\x12)\n\x04\x62lob\x18\x02 \x01(\x0b\x32\x19.jobber.jobs.v1.BlobRangeH\x00\x42\x07\n\x05place\"8\n\tBlobRange\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\"I\n\x10\x43laimPlanRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64ispatch_no\x18\x02 \x01(\x05\x12\x10\n\x08\x65xecutor\x18\x03 \x01(\t\";\n\x11\x43laimPlanResponse\x12&\n\x04task\x18\x01 \x01(\x0b\x32\x18.jobber.jobs.v1.PlanTask\"\x81\x01\n\x08PlanTask\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.jobber.jobs.v1.JobSpec\x12&\n\x06source\x18\x02 \x01(\x0b\x32\x16.jobber.jobs.v1.Source\x12\x13\n\x0b\x62\x61tch_bytes\x18\x03 \x01(\x05\x12\x12\n\nbatch_rows\x18\x04 \x01(\x05\"7\n\x10RenewPlanRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64ispatch_no\x18\x02 \x01(\x05\"!\n\x11RenewPlanResponse\x12\x0c\n\x04held\x18\x01 \x01(\x08\"_\n\x0cPlannedBatch\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0e\n\x06length\x18\x02 \x01(\x03\x12\x11\n\tfirst_row\x18\x03 \x01(\x03\x12\x0c\n\x04rows\x18\x04 \x01(\x05\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\"W\n\x04Plan\x12\x0e\n\x06layout\x18\x01 \x01(\x0c\x12-\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32\x1c.jobber.jobs.v1.PlannedBatch\x12\x10\n\x08warnings\x18\x03 \x03(\t\",\n\x0bPlanFailure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x84\x01\n\x11RecordPlanRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12$\n\x04plan\x18\x02 \x01(\x0b\x32\x14.jobber.jobs.v1.PlanH\x00\x12.\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1b.jobber.jobs.v1.PlanFailureH\x00\x42\t\n\x07outcome\"\x14\n\x12RecordPlanResponse\"A\n\x08\x44ispatch\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.jobber.v1.BatchKey\x12\x13\n\x0b\x64ispatch_no\x18\x02 \x01(\x05\"N\n\x0c\x43laimRequest\x12,\n\ndispatches\x18\x01 \x03(\x0b\x32\x18.jobber.jobs.v1.Dispatch\x12\x10\n\x08\x65xecutor\x18\x02 \x01(\t\"e\n\rClaimResponse\x12-\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x1c.jobber.jobs.v1.ClaimedBatch\x12%\n\x04jobs\x18\x02 \x03(\x0b\x32\x17.jobber.jobs.v1.JobSpec\"\x9a\x01\n\x0c\x43laimedBatch\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.jobber.v1.BatchKey\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12&\n\x06source\x18\x03 \x01(\x0b\x32\x16.jobber.jobs.v1.Source\x12\x11\n\tfirst_row\x18\x04 \x01(\x03\x12\x0c\n\x04rows\x18\x05 \x01(\x05\x12\x0e\n\x06sha256\x18\x06 \x01(\x0c\"O\n\x0c\x42\x61tchFailure\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.jobber.v1.BatchKey\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"j\n\x12\x41\x63knowledgeRequest\x12$\n\x08receipts\x18\x01 \x03(\x0b\x32\x12.jobber.v1.Receipt\x12.\n\x08\x66\x61ilures\x18\x02 \x03(\x0b\x32\x1c.jobber.jobs.v1.BatchFailure\"\x15\n\x13\x41\x63knowledgeResponse2\xa4\x03\n\x0bJobsService\x12P\n\tClaimPlan\x12 .jobber.jobs.v1.ClaimPlanRequest\x1a!.jobber.jobs.v1.ClaimPlanResponse\x12P\n\tRenewPlan\x12 .jobber.jobs.v1.RenewPlanRequest\x1a!.jobber.jobs.v1.RenewPlanResponse\x12S\n\nRecordPlan\x12!.jobber.jobs.v1.RecordPlanRequest\x1a\".jobber.jobs.v1.RecordPlanResponse\x12\x44\n\x05\x43laim\x12\x1c.jobber.jobs.v1.ClaimRequest\x1a\x1d.jobber.jobs.v1.ClaimResponse\x12V\n\x0b\x41\x63knowledge\x12\".jobber.jobs.v1.AcknowledgeRequest\x1a#.jobber.jobs.v1.AcknowledgeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19jobber/jobs/v1/jobs.proto\x12\x0ejobber.jobs.v1\x1a\x17jobber/v1/receipt.proto\"V\n\x07JobSpec\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04\x61rgs\x18\x03 \x01(\x0c\x12\x0e\n\x06layout\x18\x04 \x01(\x0c\x12\x0f\n\x07lookups\x18\x05 \x01(\x0c\"N\n\x06Source\x12\x10\n\x06inline\x18\x01 \x01(\x0cH\x00\x12)\n\x04\x62lob\x18\x02 \x01(\x0b\x32\x19.jobber.jobs.v1.BlobRangeH\x00\x42\x07\n\x05place\"8\n\tBlobRange\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\"I\n\x10\x43laimPlanRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64ispatch_no\x18\x02 \x01(\x05\x12\x10\n\x08\x65xecutor\x18\x03 \x01(\t\";\n\x11\x43laimPlanResponse\x12&\n\x04task\x18\x01 \x01(\x0b\x32\x18.jobber.jobs.v1.PlanTask\"\x92\x01\n\x08PlanTask\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.jobber.jobs.v1.JobSpec\x12&\n\x06source\x18\x02 \x01(\x0b\x32\x16.jobber.jobs.v1.Source\x12\x13\n\x0b\x62\x61tch_bytes\x18\x03 \x01(\x05\x12\x12\n\nbatch_rows\x18\x04 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\"7\n\x10RenewPlanRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64ispatch_no\x18\x02 \x01(\x05\"!\n\x11RenewPlanResponse\x12\x0c\n\x04held\x18\x01 \x01(\x08\"_\n\x0cPlannedBatch\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0e\n\x06length\x18\x02 \x01(\x03\x12\x11\n\tfirst_row\x18\x03 \x01(\x03\x12\x0c\n\x04rows\x18\x04 \x01(\x05\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\"W\n\x04Plan\x12\x0e\n\x06layout\x18\x01 \x01(\x0c\x12-\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32\x1c.jobber.jobs.v1.PlannedBatch\x12\x10\n\x08warnings\x18\x03 \x03(\t\",\n\x0bPlanFailure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x84\x01\n\x11RecordPlanRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12$\n\x04plan\x18\x02 \x01(\x0b\x32\x14.jobber.jobs.v1.PlanH\x00\x12.\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1b.jobber.jobs.v1.PlanFailureH\x00\x42\t\n\x07outcome\"\x14\n\x12RecordPlanResponse\"A\n\x08\x44ispatch\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.jobber.v1.BatchKey\x12\x13\n\x0b\x64ispatch_no\x18\x02 \x01(\x05\"N\n\x0c\x43laimRequest\x12,\n\ndispatches\x18\x01 \x03(\x0b\x32\x18.jobber.jobs.v1.Dispatch\x12\x10\n\x08\x65xecutor\x18\x02 \x01(\t\"e\n\rClaimResponse\x12-\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x1c.jobber.jobs.v1.ClaimedBatch\x12%\n\x04jobs\x18\x02 \x03(\x0b\x32\x17.jobber.jobs.v1.JobSpec\"\x9a\x01\n\x0c\x43laimedBatch\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.jobber.v1.BatchKey\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12&\n\x06source\x18\x03 \x01(\x0b\x32\x16.jobber.jobs.v1.Source\x12\x11\n\tfirst_row\x18\x04 \x01(\x03\x12\x0c\n\x04rows\x18\x05 \x01(\x05\x12\x0e\n\x06sha256\x18\x06 \x01(\x0c\"O\n\x0c\x42\x61tchFailure\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.jobber.v1.BatchKey\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"j\n\x12\x41\x63knowledgeRequest\x12$\n\x08receipts\x18\x01 \x03(\x0b\x32\x12.jobber.v1.Receipt\x12.\n\x08\x66\x61ilures\x18\x02 \x03(\x0b\x32\x1c.jobber.jobs.v1.BatchFailure\"\x15\n\x13\x41\x63knowledgeResponse2\xa4\x03\n\x0bJobsService\x12P\n\tClaimPlan\x12 .jobber.jobs.v1.ClaimPlanRequest\x1a!.jobber.jobs.v1.ClaimPlanResponse\x12P\n\tRenewPlan\x12 .jobber.jobs.v1.RenewPlanRequest\x1a!.jobber.jobs.v1.RenewPlanResponse\x12S\n\nRecordPlan\x12!.jobber.jobs.v1.RecordPlanRequest\x1a\".jobber.jobs.v1.RecordPlanResponse\x12\x44\n\x05\x43laim\x12\x1c.jobber.jobs.v1.ClaimRequest\x1a\x1d.jobber.jobs.v1.ClaimResponse\x12V\n\x0b\x41\x63knowledge\x12\".jobber.jobs.v1.AcknowledgeRequest\x1a#.jobber.jobs.v1.AcknowledgeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,35 +43,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLAIMPLANRESPONSE']._serialized_start=371
   _globals['_CLAIMPLANRESPONSE']._serialized_end=430
   _globals['_PLANTASK']._serialized_start=433
-  _globals['_PLANTASK']._serialized_end=562
-  _globals['_RENEWPLANREQUEST']._serialized_start=564
-  _globals['_RENEWPLANREQUEST']._serialized_end=619
-  _globals['_RENEWPLANRESPONSE']._serialized_start=621
-  _globals['_RENEWPLANRESPONSE']._serialized_end=654
-  _globals['_PLANNEDBATCH']._serialized_start=656
-  _globals['_PLANNEDBATCH']._serialized_end=751
-  _globals['_PLAN']._serialized_start=753
-  _globals['_PLAN']._serialized_end=840
-  _globals['_PLANFAILURE']._serialized_start=842
-  _globals['_PLANFAILURE']._serialized_end=886
-  _globals['_RECORDPLANREQUEST']._serialized_start=889
-  _globals['_RECORDPLANREQUEST']._serialized_end=1021
-  _globals['_RECORDPLANRESPONSE']._serialized_start=1023
-  _globals['_RECORDPLANRESPONSE']._serialized_end=1043
-  _globals['_DISPATCH']._serialized_start=1045
-  _globals['_DISPATCH']._serialized_end=1110
-  _globals['_CLAIMREQUEST']._serialized_start=1112
-  _globals['_CLAIMREQUEST']._serialized_end=1190
-  _globals['_CLAIMRESPONSE']._serialized_start=1192
-  _globals['_CLAIMRESPONSE']._serialized_end=1293
-  _globals['_CLAIMEDBATCH']._serialized_start=1296
-  _globals['_CLAIMEDBATCH']._serialized_end=1450
-  _globals['_BATCHFAILURE']._serialized_start=1452
-  _globals['_BATCHFAILURE']._serialized_end=1531
-  _globals['_ACKNOWLEDGEREQUEST']._serialized_start=1533
-  _globals['_ACKNOWLEDGEREQUEST']._serialized_end=1639
-  _globals['_ACKNOWLEDGERESPONSE']._serialized_start=1641
-  _globals['_ACKNOWLEDGERESPONSE']._serialized_end=1662
-  _globals['_JOBSSERVICE']._serialized_start=1665
-  _globals['_JOBSSERVICE']._serialized_end=2085
+  _globals['_PLANTASK']._serialized_end=579
+  _globals['_RENEWPLANREQUEST']._serialized_start=581
+  _globals['_RENEWPLANREQUEST']._serialized_end=636
+  _globals['_RENEWPLANRESPONSE']._serialized_start=638
+  _globals['_RENEWPLANRESPONSE']._serialized_end=671
+  _globals['_PLANNEDBATCH']._serialized_start=673
+  _globals['_PLANNEDBATCH']._serialized_end=768
+  _globals['_PLAN']._serialized_start=770
+  _globals['_PLAN']._serialized_end=857
+  _globals['_PLANFAILURE']._serialized_start=859
+  _globals['_PLANFAILURE']._serialized_end=903
+  _globals['_RECORDPLANREQUEST']._serialized_start=906
+  _globals['_RECORDPLANREQUEST']._serialized_end=1038
+  _globals['_RECORDPLANRESPONSE']._serialized_start=1040
+  _globals['_RECORDPLANRESPONSE']._serialized_end=1060
+  _globals['_DISPATCH']._serialized_start=1062
+  _globals['_DISPATCH']._serialized_end=1127
+  _globals['_CLAIMREQUEST']._serialized_start=1129
+  _globals['_CLAIMREQUEST']._serialized_end=1207
+  _globals['_CLAIMRESPONSE']._serialized_start=1209
+  _globals['_CLAIMRESPONSE']._serialized_end=1310
+  _globals['_CLAIMEDBATCH']._serialized_start=1313
+  _globals['_CLAIMEDBATCH']._serialized_end=1467
+  _globals['_BATCHFAILURE']._serialized_start=1469
+  _globals['_BATCHFAILURE']._serialized_end=1548
+  _globals['_ACKNOWLEDGEREQUEST']._serialized_start=1550
+  _globals['_ACKNOWLEDGEREQUEST']._serialized_end=1656
+  _globals['_ACKNOWLEDGERESPONSE']._serialized_start=1658
+  _globals['_ACKNOWLEDGERESPONSE']._serialized_end=1679
+  _globals['_JOBSSERVICE']._serialized_start=1682
+  _globals['_JOBSSERVICE']._serialized_end=2102
 # @@protoc_insertion_point(module_scope)

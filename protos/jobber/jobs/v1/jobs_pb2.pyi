@@ -56,16 +56,18 @@ class ClaimPlanResponse(_message.Message):
     def __init__(self, task: _Optional[_Union[PlanTask, _Mapping]] = ...) -> None: ...
 
 class PlanTask(_message.Message):
-    __slots__ = ("job", "source", "batch_bytes", "batch_rows")
+    __slots__ = ("job", "source", "batch_bytes", "batch_rows", "attempt")
     JOB_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     BATCH_BYTES_FIELD_NUMBER: _ClassVar[int]
     BATCH_ROWS_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     job: JobSpec
     source: Source
     batch_bytes: int
     batch_rows: int
-    def __init__(self, job: _Optional[_Union[JobSpec, _Mapping]] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., batch_bytes: _Optional[int] = ..., batch_rows: _Optional[int] = ...) -> None: ...
+    attempt: int
+    def __init__(self, job: _Optional[_Union[JobSpec, _Mapping]] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., batch_bytes: _Optional[int] = ..., batch_rows: _Optional[int] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class RenewPlanRequest(_message.Message):
     __slots__ = ("job_id", "dispatch_no")

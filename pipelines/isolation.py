@@ -1,0 +1,204 @@
+"""Suspects: batches, and inputs to plan, that were begun several times without an end. They are read in a process of their own.
+
+Only what happens there is evidence: a process that is killed from outside takes along whatever it holds, guilty or not. A part
+of a batch that ends its reader is cut into smaller ones, down to single records; a record that ends a reader of its own several
+times in a row is rejected as POISON, and all others are loaded under the batch's one key in the ledger.
+"""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+
+import msgspec
+
+from jobber.errors import Unavailable
+from jobber.local.child import SUPERVISOR
+from jobber.log import event
+from jobber.model import Plan
+from operators import arrow, rejects
+from operators.frames import faults_of
+from operators.split import parts
+from pipelines.isolated import Alive, Answer, Broke, Cut, Died, Load, Made, Part, Raw, Scan, Task, Text, answer_of, encode
+from pipelines.work import Failed, Planned, PlanTask, Prepared, Read, Unplannable
+
+#: Readers that a record, or an input to plan, must end one after the other: somebody outside may have killed one or two.
+PROOFS = 3
+#: Records of one batch that may be POISON; a batch of which more are fails its job.
+MOST_POISON = 100
+#: Seconds that even the smallest part gets.
+SHORTEST = 3.0
+#: Seconds that the isolated process has to start, and to answer beyond the time of what it was asked.
+SLACK = 30.0
+#: Seconds that a scan may take for one window of the input (8 MiB).
+WINDOW = 60.0
+
+Range = tuple[int, int]
+
+
+class Isolation:
+    """Starts the isolated process when it is first needed, and again when it dies. Used by one thread."""
+
+    def __init__(
+        self, *, memory: int, seconds: float, modules: Sequence[str], beat: Callable[[], object] = lambda: None
+    ) -> None:
+        """`memory` (bytes) and `seconds` are what a whole batch may take; `beat` is called while it is waited for."""
+        self._memory = memory
+        self._seconds = seconds
+        self._modules = modules
+        self._beat = beat
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+
+    def prepare(self, read: Read) -> Prepared | Failed:
+        """What Steps would make of the batch; records that end their reader are rejects with the code POISON."""
+        batch, key = read.batch, read.batch.key
+        event("isolated", "A suspect is read in a process of its own.", job=key.job_id, batch=key.batch_no)
+        spec = batch.spec
+        load = Load(spec.kind.name, msgspec.json.encode(spec.args), spec.layout, spec.lookups, read.data, batch.first_row)
+        made: list[tuple[int, Made]] = []
+        poison: dict[int, str] = {}
+        deaths = 0
+        waiting: deque[Range] = deque([(0, batch.rows)])
+        while waiting:
+            first, last = waiting.popleft()
+            answer = self._ask(load, Part(first, last, max(self._seconds * (last - first) / batch.rows, SHORTEST)))
+            if isinstance(answer, Made):
+                made.append((first, answer))
+                deaths = 0
+            elif isinstance(answer, Broke):
+                why = f"batch {key.batch_no} cannot be loaded: {answer.message}; the executor's log says where."
+                return Failed(key, answer.code, why)
+            elif last - first > 1:
+                waiting.extendleft(reversed(parts(first, last)))
+                deaths = 0
+            elif (deaths := deaths + 1) < PROOFS:
+                waiting.appendleft((first, last))
+            else:
+                deaths = 0
+                poison[first] = answer.how if isinstance(answer, Died) else "it did not answer"
+                event(
+                    "poison_found",
+                    f"A record ends whoever reads it: {poison[first]}.",
+                    level=logging.WARNING,
+                    job=key.job_id,
+                    batch=key.batch_no,
+                    row=batch.first_row + first,
+                )
+                if len(poison) > MOST_POISON:
+                    why = f"more than {MOST_POISON} records of batch {key.batch_no} end whoever reads them."
+                    return Failed(key, "POISON", why)
+        return self._merged(read, load, [part for _, part in sorted(made, key=lambda item: item[0])], poison)
+
+    def _merged(self, read: Read, load: Load, made: Sequence[Made], poison: dict[int, str]) -> Prepared:
+        batch = read.batch
+        blocks = [part.rejects for part in made]
+        if poison:
+            texts = {batch.first_row + index: self._raw(load, index) for index in poison}
+            rows = [
+                (batch.first_row + index, None, "POISON", f"This record ends whoever reads it: {how}.")
+                for index, how in sorted(poison.items())
+            ]
+            blocks.append(rejects.to_block(faults_of(rows), lambda rows: [texts[row] for row in rows]))
+        concat = arrow.concat if batch.spec.kind.target is not None else arrow.concat_blocks
+        return Prepared(
+            batch.key,
+            batch.spec.kind.target,
+            sum(part.rows for part in made),
+            sum(part.rejected for part in made) + len(poison),
+            rejects.concat(blocks),
+            concat([part.frame for part in made]),
+        )
+
+    def _raw(self, load: Load, index: int) -> str:
+        answer = self._ask(load, Raw(index, SHORTEST))
+        return answer.text if isinstance(answer, Text) else ""
+
+    def plan(self, task: PlanTask, blobs_url: str, goes_on: Callable[[], None]) -> Planned | Unplannable:
+        """What the planner would make of the input; one that ends its reader cannot be planned. `goes_on` may raise."""
+        event("isolated", "A suspect is planned in a process of its own.", job=task.job_id)
+        source = task.source
+        scan = Scan(task.kind.name, task.options, source.inline, blobs_url, source.blob_key, WINDOW)
+        for _ in range(PROOFS):
+            answer = self._ask(None, scan, goes_on)
+            if isinstance(answer, Cut):
+                return Planned(task.job_id, msgspec.json.decode(answer.plan, type=Plan))
+            if isinstance(answer, Broke):
+                if answer.code == Unavailable.code:
+                    raise Unavailable(answer.message)
+                return Unplannable(task.job_id, answer.code, answer.message)
+        how = answer.how if isinstance(answer, Died) else "it did not answer"
+        return Unplannable(task.job_id, "POISON", f"this input ends whoever reads it: {how}.")
+
+    def _ask(self, load: Load | None, task: Part | Raw | Scan, goes_on: Callable[[], None] = lambda: None) -> Answer:
+        """The answer. A process that dies itself is as good a death as that of its child."""
+        try:
+            connection = self._connected(load)
+            self._send(connection, task)
+            while True:
+                answer = self._received(connection, task.seconds + SLACK)
+                if not isinstance(answer, Alive):
+                    return answer
+                goes_on()
+        except (EOFError, OSError) as fault:
+            self.close()
+            return Died(f"its process ended ({type(fault).__name__})")
+        except BaseException:
+            self.close()
+            raise
+
+    def _received(self, connection: Connection, seconds: float) -> Answer:
+        """Raises EOFError, OSError; TimeoutError (an OSError) when nothing comes."""
+        waited = 0.0
+        while not connection.poll(0.2):
+            self._beat()
+            waited += 0.2
+            if waited > seconds:
+                raise TimeoutError
+        return answer_of(connection.recv_bytes())
+
+    def _send(self, connection: Connection, task: Task) -> None:
+        connection.send_bytes(encode(task))
+
+    def _connected(self, load: Load | None) -> Connection:
+        """The process, which holds the batch."""
+        fresh = self._connection is None
+        connection = self._connection or self._start()
+        if load is not None and (fresh or load is not self._load):
+            self._send(connection, load)
+            self._load = load
+        return connection
+
+    _load: Load | None = None
+
+    def _start(self) -> Connection:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            arguments = (str(theirs.fileno()), str(self._memory), ",".join(self._modules))
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "pipelines.isolated", *arguments],
+                pass_fds=[theirs.fileno()],
+                env=_environment(),
+            )
+        self._connection = Connection(ours.detach())
+        return self._connection
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._connection is not None:
+            self._connection.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._connection = self._process = self._load = None
+
+
+def _environment() -> dict[str, str]:
+    """It finds every module that this process finds, and none of its addresses and secrets."""
+    ours = ("JOBBER_", "DATABASE_URL", "PULSAR_SERVICE_URL", "JWT_SECRET", "AUTH_GRPC_", "JOBS_GRPC_", "PRODUCTS_GRPC_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {**kept, SUPERVISOR: str(os.getpid()), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -1,0 +1,43 @@
+"""From a batch's bytes to what is written of it: decode, check, enrich. Pure; in the dataflow, and in an isolated process."""
+
+import polars as pl
+
+from jobber.contract import Contract
+from operators import arrow, rejects
+from operators.check import check
+from operators.decode import decode
+from operators.enrich import enrich
+from pipelines.work import Met, Prepared, Read, Taken
+
+
+def take(item: Read) -> Taken:
+    """Take the records apart. Raises AssertionError when they are not as many as planned."""
+    batch = item.batch
+    decoded = decode(item.data, batch.spec.layout, Contract.of(batch.spec.kind.contract), batch.first_row)
+    records = decoded.records.height + decoded.faults["row_no"].n_unique()
+    if records != batch.rows:
+        raise AssertionError(f"decoded {records} records of {batch.rows}")
+    return Taken(batch, decoded)
+
+
+def meet(item: Taken) -> Met:
+    """Hold the records against the contract."""
+    checked = check(item.decoded.records, Contract.of(item.batch.spec.kind.contract))
+    return Met(item.batch, checked.kept, item.decoded.raw, pl.concat([item.decoded.faults, checked.faults]))
+
+
+def prepare(item: Met) -> Prepared:
+    """Make rows of the records, and put them in the form in which they are written. Raises what the job type raises."""
+    spec = item.batch.spec
+    checked = enrich(item.kept, spec.args, spec.lookups)
+    broken = pl.concat([item.faults, checked.faults])
+    rows, computes = checked.kept.height, spec.kind.target is None
+    write = arrow.to_block if computes else arrow.to_ipc
+    return Prepared(
+        item.batch.key,
+        spec.kind.target,
+        rows,
+        broken["row_no"].n_unique(),
+        rejects.to_block(broken, item.raw),
+        write(checked.kept) if rows else b"",
+    )

@@ -1,0 +1,197 @@
+"""Records that end whoever reads them are found and rejected, in every way in which a process ends; nobody else is."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+import psutil
+import pytest
+
+from jobber.contract import Contract
+from jobber.errors import StructureFault
+from jobber.job import discover, find
+from jobber.model import BatchKey, Format, InputOptions
+from operators import arrow, rejects
+from operators.plan import plan
+from pipelines.isolation import PROOFS, Isolation
+from pipelines.work import Batch, Failed, Planned, PlanTask, Prepared, Read, Source, Spec, Unplannable
+from tests.support.poison import WAYS
+
+JOB = "01a20d2d-731e-7c5f-b0a9-7e51607f7519"
+MODULES = ("tests.support.poison",)
+NAMES = [f"Drop {number}" for number in range(1, 401)]
+
+
+@pytest.fixture(autouse=True)
+def _known() -> None:
+    discover(MODULES)
+
+
+@pytest.fixture
+def isolation(monkeypatch: pytest.MonkeyPatch) -> Iterator[Isolation]:
+    monkeypatch.setattr("pipelines.isolation.SHORTEST", 0.7)
+    made = Isolation(memory=512 << 20, seconds=2, modules=MODULES)
+    yield made
+    made.close()
+
+
+def suspect(names: list[str], form: Format = Format.CSV, first_row: int = 1, kind: str = "Poisonous") -> Read:
+    """A batch of these names, planned as a whole input is."""
+    if form is Format.CSV:
+        text = "name,price\n" + "".join(f'"{name}",1.50\n' for name in names)
+    elif form is Format.NDJSON:
+        text = "".join(f'{{"name": "{name}", "price": 1.50}}\n' for name in names)
+    else:
+        text = "[" + ", ".join(f'{{"name": "{name}", "price": 1.50}}' for name in names) + "]"
+    found = find(kind)
+    made = plan([text.encode()], Contract.of(found.contract), InputOptions())
+    (planned,) = made.batches
+    data = text.encode()[planned.offset : planned.offset + planned.length]
+    spec = Spec(JOB, found, found.args(), made.layout, {"charges": {}})
+    return Read(Batch(BatchKey(JOB, 4), 4, spec, Source(), first_row, planned.rows, planned.sha256), data)
+
+
+def faults(made: Prepared) -> list[tuple[int, str, str]]:
+    frame = rejects.from_block(made.rejects) if made.rejects else pl.DataFrame(schema={"row_no": pl.Int64, "code": pl.String})
+    return [(row["row_no"], row["code"], row.get("raw", "")) for row in frame.to_dicts()]
+
+
+def loaded(made: Prepared) -> dict[int, str]:
+    frame = arrow.from_ipc(made.frame)
+    return dict(zip(frame["row_no"].to_list(), frame["name"].to_list(), strict=True))
+
+
+@pytest.mark.parametrize("form", [Format.CSV, Format.NDJSON, Format.JSON])
+def test_an_innocent_suspect_is_prepared_as_any_batch(isolation: Isolation, form: Format) -> None:
+    made = isolation.prepare(suspect(NAMES, form, first_row=1001))
+    assert isinstance(made, Prepared)
+    assert (made.key, made.target, made.rows, made.rejected, made.rejects) == (BatchKey(JOB, 4), "products", 400, 0, b"")
+    assert loaded(made) == {1001 + index: name for index, name in enumerate(NAMES)}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_record_that_ends_its_reader_is_rejected_alone(isolation: Isolation, way: str) -> None:
+    names = [*NAMES[:123], way, *NAMES[123:]]
+    made = isolation.prepare(suspect(names, first_row=1001))
+    assert isinstance(made, Prepared)
+    assert faults(made) == [(1124, "POISON", f'"{way}",1.50')]
+    assert (made.rows, made.rejected) == (400, 1)
+    assert loaded(made) == {1001 + index: name for index, name in enumerate(names) if name != way}
+
+
+@pytest.mark.parametrize("form", [Format.CSV, Format.NDJSON, Format.JSON])
+def test_several_are_found_beside_broken_records(isolation: Isolation, form: Format) -> None:
+    names = ["kill", *NAMES[:50], "", "abort", "kill", *NAMES[50:60], "exit"]
+    made = isolation.prepare(suspect(names, form))
+    assert isinstance(made, Prepared)
+    guilty = {1, 53, 54, 65}
+    assert {row for row, code, _ in faults(made) if code == "POISON"} == guilty
+    assert set(loaded(made)) | {row for row, _, _ in faults(made)} == set(range(1, 66))
+    assert [row for row, _, _ in faults(made)] == sorted(row for row, _, _ in faults(made))
+    assert made.rejected == len({row for row, _, _ in faults(made)})
+
+
+def test_a_batch_of_one_poisonous_record(isolation: Isolation) -> None:
+    made = isolation.prepare(suspect(["kill"]))
+    assert isinstance(made, Prepared)
+    assert faults(made) == [(1, "POISON", '"kill",1.50')]
+    assert (made.rows, made.rejected, made.frame) == (0, 1, b"")
+
+
+def test_a_bug_of_the_job_type_is_no_poison(isolation: Isolation) -> None:
+    made = isolation.prepare(suspect([*NAMES, "bug"]))
+    assert isinstance(made, Failed)
+    assert made.code == "ENRICH"
+    assert "a bug of the job type" in made.message
+
+
+def test_a_batch_that_is_nothing_but_poison_fails_its_job(isolation: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.isolation.MOST_POISON", 9)
+    made = isolation.prepare(suspect(["exit"] * 10))
+    assert isinstance(made, Failed)
+    assert made.code == "POISON"
+
+
+@contextmanager
+def killing(times: int) -> Iterator[list[str]]:
+    """Somebody outside kills the isolated process, or its child, as soon as it is there, so many times."""
+    killed: list[str] = []
+    over = threading.Event()
+
+    def hunt() -> None:
+        me = psutil.Process()
+        while len(killed) < times and not over.is_set():
+            for process in me.children(recursive=True):
+                try:
+                    if "pipelines.isolated" in process.cmdline():
+                        process.kill()
+                        killed.append("child" if process.ppid() != os.getpid() else "process")
+                        break
+                except psutil.Error:
+                    continue
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=hunt)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_who_kills_the_isolated_process_makes_nobody_poison(isolation: Isolation) -> None:
+    with killing(PROOFS - 1) as killed:
+        made = isolation.prepare(suspect(["Only one"]))
+    assert len(killed) == PROOFS - 1
+    assert isinstance(made, Prepared)
+    assert (made.rows, made.rejected) == (1, 0)
+
+
+def test_it_ends_with_its_executor_and_knows_no_secret(isolation: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("JWT_SECRET", "DATABASE_URL", "JOBBER_HOST", "PULSAR_SERVICE_URL"):
+        monkeypatch.setenv(name, "canary")
+    assert isinstance(isolation.prepare(suspect(["One"])), Prepared)
+    (process,) = [child for child in psutil.Process().children() if "pipelines.isolated" in child.cmdline()]
+    assert "canary" not in process.environ().values()
+    isolation.close()
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def task(folder: Path, data: bytes) -> PlanTask:
+    (folder / "input").write_bytes(data)
+    return PlanTask(JOB, 5, 4, find("Poisonous"), Source(blob_key="input"), InputOptions())
+
+
+def test_a_suspect_input_is_planned_as_any_other(isolation: Isolation, tmp_path: Path) -> None:
+    data = b"name,price\n" + b"".join(b"%d,1.50\n" % number for number in range(2_000_000))
+    seen: list[int] = []
+    made = isolation.plan(task(tmp_path, data), tmp_path.as_uri(), lambda: seen.append(1))
+    assert isinstance(made, Planned)
+    assert made.plan == plan([data], Contract.of(find("Poisonous").contract), InputOptions())
+    assert len(made.plan.batches) > 1
+    assert seen, "it gave no sign of life"
+
+
+def test_a_broken_suspect_input_says_what_is_broken(isolation: Isolation, tmp_path: Path) -> None:
+    made = isolation.plan(task(tmp_path, b'name,price\n"open'), tmp_path.as_uri(), lambda: None)
+    assert isinstance(made, Unplannable)
+    assert made.code == "QUOTE"
+    with pytest.raises(StructureFault):
+        plan([b'name,price\n"open'], Contract.of(find("Poisonous").contract), InputOptions())
+
+
+def test_an_input_that_ends_whoever_plans_it_cannot_be_planned(tmp_path: Path) -> None:
+    # One record of 100 MB, and memory for much less.
+    small = Isolation(memory=24 << 20, seconds=2, modules=MODULES)
+    try:
+        made = small.plan(task(tmp_path, b'name,price\n"' + b"x" * (100 << 20) + b'",1\n'), tmp_path.as_uri(), lambda: None)
+    finally:
+        small.close()
+    assert isinstance(made, Unplannable)
+    assert made.code == "POISON"
