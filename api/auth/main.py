@@ -63,7 +63,7 @@ async def serve(settings: AuthSettings) -> None:
         return Context(auth, programs, connection, address)
 
     graphql = graphql_app(schema, context=context_of, settings=settings, subscriptions=False, limits=limits)
-    app = http_app(graphql_routes("/graphql", graphql), ready=auth.ready, settings=settings)
+    app = http_app(graphql_routes("/graphql", graphql, settings), ready=auth.ready, settings=settings)
     server = grpc_server(settings)
     add_AuthServiceServicer_to_server(AuthDoor(auth), server)
     health = add_health_and_reflection(server, settings, [SERVICE])

@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from api.graphql import graphiql
 from api.graphql.engine import ContextOf, Engine
 from api.graphql.http_door import Explorer, HttpDoor
 from api.graphql.limits import Limits
@@ -22,21 +23,21 @@ def graphql_app(
     settings: ServiceSettings,
     subscriptions: bool,
     limits: Limits | None = None,
-    explorer: Explorer | None = None,
 ) -> ASGIApp:
     """An ASGI application that serves `schema`.
 
     `context` makes what resolvers get as `info.context`, once an operation; a JobberError of it refuses the request.
-    `explorer` answers browsers that ask for a page, in development.
+    In development, browsers that ask for a page get GraphiQL.
     """
     development = settings.mode == "development"
     engine = Engine(schema, context, limits or Limits(), development=development)
-    return _Door(engine, subscriptions=subscriptions, explorer=explorer if development else None)
+    return _Door(engine, subscriptions=subscriptions, explorer=graphiql.page if development else None)
 
 
-def graphql_routes(path: str, app: ASGIApp) -> Sequence[BaseRoute]:
-    """Serve `app` at exactly `path`; a Mount would answer a POST to it with a redirect."""
-    return [Route(path, app), WebSocketRoute(path, app)]
+def graphql_routes(path: str, app: ASGIApp, settings: ServiceSettings) -> Sequence[BaseRoute]:
+    """Serve `app` at exactly `path` (a Mount would redirect a POST to it); in development GraphiQL's files, too."""
+    explorer = [graphiql.asset_route(path)] if settings.mode == "development" else []
+    return [Route(path, app), WebSocketRoute(path, app), *explorer]
 
 
 class _Door(GraphQL):

@@ -1,12 +1,12 @@
 """Runs one GraphQL request, however it came: text and variables in, an answer out."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import graphene
 import msgspec
-from graphql import ExecutionResult, GraphQLError, OperationType, execute, subscribe
+from graphql import ExecutionResult, GraphQLError, OperationType, ValueNode, VariableNode, execute, subscribe
 from starlette.requests import HTTPConnection
 
 from api.graphql.documents import Document, Documents, Operation, Refused
@@ -23,9 +23,14 @@ class Asked(msgspec.Struct, frozen=True):
 
     query: str
     operation_name: str | None = msgspec.field(default=None, name="operationName")
-    #: Not decoded: the operation says how.
-    variables: msgspec.Raw | None = None
+    #: Not decoded: the operation says how. Empty when there are none. (msgspec takes no Raw that may be None.)
+    variables: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
     extensions: dict[str, msgspec.Raw] | None = None
+
+    def variables_text(self) -> bytes:
+        """The JSON object of them; `{}` when there are none."""
+        text = bytes(self.variables)
+        return b"{}" if text in (b"", b"null") else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,10 @@ class Engine:
         try:
             document = self._documents.get(asked.query)
             operation = document.operation(asked.operation_name)
-            raw = b"{}" if asked.variables is None else bytes(asked.variables) or b"{}"
+            raw = asked.variables_text()
             variables = decode_variables(raw, operation.variables) if raw != b"{}" else {}
+            if not self._development and any(self._knows(name, variables) for name in document.types):
+                raise GraphQLError("Introspection is off.")
             check_texts(variables, self.limits)
             if weigh(self.schema, operation.node, document.fragments, variables) > self.limits.cost:
                 raise TooMuch("This asks for too much at once; ask for smaller pages.")
@@ -79,6 +86,12 @@ class Engine:
         except GraphQLError as fault:
             return self.refuse(fault)
         return Prepared(document, operation, variables)
+
+    def _knows(self, node: ValueNode, variables: Mapping[str, Any]) -> bool:
+        """Whether it may be the name of a type of this schema."""
+        name = variables.get(node.name.value) if isinstance(node, VariableNode) else getattr(node, "value", None)
+        # None: a variable's default, which is not looked up here.
+        return not isinstance(name, str) or name in self.schema.type_map
 
     def refuse(self, *errors: GraphQLError) -> Answer:
         """The answer to a request that does not run."""

@@ -11,6 +11,9 @@ from graphql import GraphQLError
 from jobber.errors import DiskFull, JobberError, Terminal, Unauthenticated, Unavailable
 from jobber.log import event
 
+#: Whose fault it is, in words that tools know: with `code` alone they cannot tell a refusal from a failure of ours.
+CALLERS, OURS = "BAD_REQUEST", "INTERNAL_SERVER_ERROR"
+
 #: graphql-core names what there is when a name is not known: with introspection off that would tell the schema.
 _SUGGESTION = re.compile(r"\s*Did you mean [^?]*\?")
 
@@ -24,14 +27,18 @@ def format_error(error: GraphQLError, *, suggestions: bool) -> dict[str, Any]:
         # StructureFault and the like have no code of their own: what was sent is wrong.
         code = "INVALID_DATA" if isinstance(fault, Terminal) and fault.code == JobberError.code else fault.code
         told = {"message": fault.message, "extensions": {"code": code}}
+        if isinstance(fault, Terminal):
+            told["extensions"]["classification"] = CALLERS
     elif isinstance(cause, GraphQLError):
         message = cause.message if suggestions else _SUGGESTION.sub("", cause.message)
-        told = {"message": message, "extensions": {"code": "INVALID_DATA", **(cause.extensions or {})}}
+        extensions = {"code": "INVALID_DATA", "classification": CALLERS, **(cause.extensions or {})}
+        told = {"message": message, "extensions": extensions}
     else:
         error_id = str(uuid.uuid4())
         path = ".".join(str(part) for part in error.path or ())
         event("bug", "A resolver failed.", level=logging.ERROR, error=cause, error_id=error_id, path=path)
-        told = {"message": "Internal error", "extensions": {"code": JobberError.code, "errorId": error_id}}
+        extensions = {"code": JobberError.code, "classification": OURS, "errorId": error_id}
+        told = {"message": "Internal error", "extensions": extensions}
     if error.locations:
         told["locations"] = [location.formatted for location in error.locations]
     if error.path is not None:

@@ -106,7 +106,7 @@ def _queried(request: Request) -> Asked | Response:
     return Asked(
         query=parameters["query"],
         operation_name=parameters.get("operationName") or None,
-        variables=raw["variables"] if variables is not None else None,
+        variables=raw["variables"] if variables is not None else msgspec.Raw(),
         extensions=extensions,
     )
 
@@ -135,11 +135,11 @@ def _from_members(members: dict[str, bytes]) -> Asked:
     rest = msgspec.json.decode(
         b"{" + b",".join(b'"%b":%b' % (name.encode(), value) for name, value in known.items()) + b"}", type=Asked
     )
-    return msgspec.structs.replace(rest, variables=None if variables == b"null" else msgspec.Raw(variables))
+    return msgspec.structs.replace(rest, variables=msgspec.Raw(variables))
 
 
 def _checked(request: Request, engine: Engine, asked: Asked) -> Asked | Response:
-    if asked.variables is not None and not bytes(asked.variables).startswith(b"{"):
+    if not asked.variables_text().startswith(b"{"):
         return _malformed(request, engine, GraphQLError("`variables` must be an object."))
     return asked
 

@@ -96,9 +96,8 @@ async def serve(settings: JobsSettings) -> None:
 
     graphql = graphql_app(schema, context=context_of, settings=settings, subscriptions=True, limits=Limits.of(settings))
     uploads = Uploads(store, blobs, settings.upload_bytes)
-    app = http_app(
-        [*routes(uploads, rejects, store, caller_of), *graphql_routes("/graphql", graphql)], ready=ready, settings=settings
-    )
+    doors = [*routes(uploads, rejects, store, caller_of), *graphql_routes("/graphql", graphql, settings)]
+    app = http_app(doors, ready=ready, settings=settings)
     server = grpc_server(settings)
     door = JobsDoor(work, dispatcher, changes.publish, batch_bytes=settings.batch_bytes, batch_rows=settings.batch_rows)
     add_JobsServiceServicer_to_server(door, server)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,13 +14,12 @@ import httpx
 import psycopg
 import pytest
 import websockets
-from starlette.requests import HTTPConnection, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.requests import HTTPConnection
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from api import process
-from api.graphql import Limits, RawJson, graphql_app, graphql_routes, token_of, websocket
+from api.graphql import Limits, RawJson, graphiql, graphql_app, graphql_routes, token_of, websocket
 from api.graphql.scalars import JSON
 from api.http import http_app
 from jobber.errors import Forbidden, StructureFault, Unauthenticated
@@ -148,10 +148,6 @@ async def _good() -> bool:
     return True
 
 
-async def _explorer(request: Request) -> Response:
-    return PlainTextResponse("the explorer")
-
-
 class Door:
     """The door, served."""
 
@@ -182,14 +178,10 @@ class Door:
 
 
 @asynccontextmanager
-async def serving(
-    mode: str = "development", subscriptions: bool = True, limits: Limits | None = None, explorer: Any = None
-) -> AsyncIterator[Door]:
+async def serving(mode: str = "development", subscriptions: bool = True, limits: Limits | None = None) -> AsyncIterator[Door]:
     settings = ServiceSettings(jwt_secret="graphql door in the tests: 32+ bytes", grace=1, mode=mode)
-    made = graphql_app(
-        SCHEMA, context=_context, settings=settings, subscriptions=subscriptions, limits=limits, explorer=explorer
-    )
-    app = http_app(graphql_routes("/graphql", made), ready=_good, settings=settings)
+    made = graphql_app(SCHEMA, context=_context, settings=settings, subscriptions=subscriptions, limits=limits)
+    app = http_app(graphql_routes("/graphql", made, settings), ready=_good, settings=settings)
     listener = process._listen("127.0.0.1", 0)
     server = process._Uvicorn(process._config(app, settings))
     task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -404,10 +396,14 @@ async def test_limits_answer_400(door: Door) -> None:
 
 
 async def test_production_tells_nothing_of_the_schema() -> None:
-    async with serving("production", explorer=_explorer) as door:
+    async with serving("production") as door:
         for query in (
             "{ __schema { types { name } } }",
             '{ __type(name: "Query") { name } }',
+            '{ a: __type(name: "Nothing") { name } b: __type(name: "Query") { name } }',
+            '{ ...f } fragment f on Query { __type(name: "Query") { fields { name } } }',
+            'query($n: String! = "Query") { __type(name: $n) { fields { name } } }',
+            '{ __type(name: "Nothing") { name } __schema { types { name } } }',
             "{ secretFiel }",
             "{ hello(nam: 1) }",
         ):
@@ -415,14 +411,34 @@ async def test_production_tells_nothing_of_the_schema() -> None:
             assert "errors" in answer.json()
             assert "secretField" not in answer.text
             assert "Did you mean" not in answer.text
+            assert "data" not in answer.json()
+        for name, status in (("Query", 400), ("Nothing", 200)):
+            query = "query($n: String!) { __type(name: $n) { name fields { name } } }"
+            asked = await door.post(query, variables={"n": name}, headers=MODERN)
+            assert asked.status_code == status
+            assert asked.json().get("data") in (None, {"__type": None})
         assert (await door.post("{ __typename }")).json() == {"data": {"__typename": "Query"}}
         assert (await door.client.get(door.url, headers={"accept": "text/html"})).status_code == 400
+        for name in graphiql.FILES:
+            assert (await door.client.get(f"{door.url}/explorer/{name}")).status_code == 404
 
 
 async def test_development_helps() -> None:
-    async with serving(explorer=_explorer) as door:
+    async with serving() as door:
         assert "secretField" in (await door.post("{ secretFiel }")).text
-        assert (await door.client.get(door.url, headers={"accept": "text/html"})).text == "the explorer"
+        page = await door.client.get(door.url, headers={"accept": "text/html"})
+        assert "script-src 'self';" in page.headers["content-security-policy"]
+        # Works without the internet: what the page names is here, all of it and nothing else.
+        named = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert sorted(named) == sorted(f"/graphql/explorer/{name}" for name in graphiql.FILES)
+        assert "<script>" not in page.text
+        for path in named:
+            file = await door.client.get(httpx.URL(door.url).join(path))
+            assert file.status_code == 200
+            assert file.headers["x-content-type-options"] == "nosniff"
+            assert "sourceMappingURL" not in file.text
+        assert (await door.client.get(f"{door.url}/explorer/LICENSES.md")).status_code == 404
+        assert (await door.client.get(f"{door.url}/explorer/..%2fapp.py")).status_code == 404
 
 
 async def receive(socket: ClientConnection) -> dict[str, Any]:
@@ -454,6 +470,24 @@ async def test_query_and_mutation_over_websocket(door: Door) -> None:
             await socket.send(json.dumps({"type": "subscribe", "id": "q", "payload": {"query": query}}))
             assert await receive(socket) == {"type": "next", "id": "q", "payload": {"data": data}}
             assert await receive(socket) == {"type": "complete", "id": "q"}
+
+
+async def test_variables_over_websocket(door: Door) -> None:
+    async with door.socket() as socket:
+        query = "subscription($n: Int!) { count(upto: $n) }"
+        for variables, count in (({"n": 2}, 2), ({"n": 0}, 0)):
+            payload: dict[str, Any] = {"query": query, "variables": variables, "operationName": None, "extensions": None}
+            await socket.send(json.dumps({"type": "subscribe", "id": "v", "payload": payload}))
+            kinds = [(await receive(socket))["type"] for _ in range(count + 1)]
+            assert kinds == ["next"] * count + ["complete"]
+        empty: tuple[Any, ...] = (None, {})
+        for nothing in empty:
+            payload = {"query": "{ hello }", "variables": nothing}
+            await socket.send(json.dumps({"type": "subscribe", "id": "n", "payload": payload}))
+            assert [(await receive(socket))["type"] for _ in range(2)] == ["next", "complete"]
+        payload = {"query": "{ hello }", "variables": [1]}
+        await socket.send(json.dumps({"type": "subscribe", "id": "w", "payload": payload}))
+        assert (await receive(socket))["type"] == "error"
 
 
 async def test_token_of_connection_init(door: Door) -> None:
