@@ -166,6 +166,7 @@ class RecordPlans(DynamicSink[Planning]):
             self._consumer.hand_back([planning.delivery], RETURN_DELAY)
         else:
             self._consumer.acknowledge([planning.delivery])
+            faults.point("plan.after_settle")
         self._room.give()
 
 

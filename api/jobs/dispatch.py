@@ -120,6 +120,7 @@ class Dispatcher:
             if tickets:
                 faults.point("sweep.before_commit")
         if tickets:
+            faults.point("sweep.after_commit")
             event("reissued", "Lost batches were published again.", level=logging.WARNING, count=len(tickets))
             await self._publish(tickets)
         await self.close_jobs()
@@ -171,6 +172,7 @@ class Dispatcher:
             await self._publisher.publish([Message(f"{item.name}.{item.lane}", body(item)) for item in tickets])
             faults.point("dispatch.after_publish")
         except Transient:
+            faults.point("dispatch.unpublished")
             await self._work.unpublished(tickets)
             raise
 

@@ -142,6 +142,7 @@ class Store:
                 [job_id],
             )
             await audit.record(connection, "jobs", Act(actor, "job.cancel", f"job:{job_id}"))
+            faults.point("cancel.before_commit")
             return State.CANCELING
 
     async def pause(self, job_id: str, owner_id: str | None, actor: Actor = OPERATOR) -> None:
@@ -154,6 +155,8 @@ class Store:
                 raise InvalidState(f"Only a job that is waiting or running can be paused; this one is {state}.")
             await connection.execute("UPDATE jobs.jobs SET state = 'PAUSED', changes = changes + 1 WHERE id = %s", [job_id])
             await audit.record(connection, "jobs", Act(actor, "job.pause", f"job:{job_id}"))
+            faults.point("pause.before_commit")
+        faults.point("pause.after_commit")
 
     async def resume(self, job_id: str, owner_id: str | None, actor: Actor = OPERATOR) -> None:
         """Go on with a paused job. Raises NotFound, InvalidState."""
@@ -173,6 +176,8 @@ class Store:
                 {"id": job_id},
             )
             await audit.record(connection, "jobs", Act(actor, "job.resume", f"job:{job_id}"))
+            faults.point("resume.before_commit")
+        faults.point("resume.after_commit")
 
     async def add_upload(self, upload: Upload, actor: Actor) -> None:
         """Remember a file that the blob store holds."""
@@ -183,6 +188,7 @@ class Store:
                 "INSERT INTO jobs.uploads (id, owner_id, file_name, blob_key, bytes, sha256) VALUES (%s, %s, %s, %s, %s, %s)",
                 [upload.id, upload.owner_id, upload.file_name, upload.blob_key, upload.size, upload.sha256],
             )
+            faults.point("upload.before_commit")
 
     async def upload(self, owner_id: str, name_or_id: str) -> Upload | None:
         """The owner's upload of that id, else the newest of that file name."""

@@ -12,6 +12,7 @@ from api.audit import Actor
 from api.jobs.decide import Limits
 from api.jobs.model import Blob, Submission
 from api.jobs.store import Store
+from jobber import faults
 from jobber.blobs.store import Blobs
 from jobber.contract import Contract
 from jobber.errors import InvalidData, NotFound, StructureFault
@@ -78,6 +79,7 @@ class Desk:
             if len(inline) > self._settings.inline_bytes:
                 stored = await self._blobs.put(f"inline/{job_id}", _once(inline), len(inline))
                 blob, inline = Blob(f"inline/{job_id}", stored.bytes), None
+                faults.point("submit.after_blob")
         submission = Submission(
             job_id,
             asked.owner_id,

@@ -89,6 +89,8 @@ class Work:
             row = await cursor.fetchone()
             if row is None:
                 return None
+            faults.point("claim_plan.before_commit")
+        faults.point("claim_plan.after_commit")
         return Spec(row[0], row[1], bytes(row[2]), bytes(row[3]), b"", row[4] and bytes(row[4]), row[5]), row[6]
 
     async def renew_plan(self, job_id: str, plan_no: int) -> bool:
@@ -138,6 +140,8 @@ class Work:
             )
             if await cursor.fetchone():
                 await _end(connection, job_id, Verdict(State.FAILED, error))
+                faults.point("record_fault.before_commit")
+        faults.point("record_fault.after_commit")
 
     async def claim(self, dispatches: Sequence[tuple[BatchKey, int]]) -> tuple[list[Claimed], list[Spec]]:
         """Count an attempt at each batch whose dispatch is current, durably; answer those and their jobs."""
@@ -205,6 +209,8 @@ class Work:
                 "SELECT 1 FROM jobs.jobs WHERE id = %s AND state IN ('RUNNING', 'PAUSED') FOR UPDATE", [key.job_id]
             )
             await _end(connection, key.job_id, Verdict(State.FAILED, reason, closing=True))
+            faults.point("fail.before_commit")
+        faults.point("fail.after_commit")
 
     async def closing(self) -> list[tuple[str, str, bool]]:
         """Jobs in CANCELING: id, name, and whether any of their batches was ever dispatched."""

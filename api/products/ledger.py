@@ -23,6 +23,7 @@ from api.database import Connection, Pool
 from api.products import metrics
 from api.products.model import Batch, Closed, DataRefused, TryAgain
 from api.products.rows import COPY, COPY_HEADER, COPY_TRAILER
+from jobber import faults
 from jobber.errors import DiskFull, Unavailable
 from jobber.log import event
 from jobber.model import BatchKey, Receipt
@@ -104,9 +105,12 @@ class Ledger:
         A batch that was written before answers its old receipt. Raises DataRefused, TryAgain, Unavailable: nothing was written
         then, or, when only the answer to COMMIT got lost, everything, which the next try finds out.
         """
+        faults.point("products.before_ledger")
         try:
             async with self._transaction() as session:
                 outcomes, rows = await _write(session, batches)
+                faults.point("products.before_commit")
+            faults.point("products.after_commit")
             metrics.ROWS.inc(rows)
             return outcomes
         except _LockTimeout:
@@ -120,6 +124,8 @@ class Ledger:
                 async with self._transaction() as session:
                     await session.execute(LOCK, [lock_key(job_id)])
                     closed_at: datetime = (await _rows(session, CLOSE, [job_id]))[0][0]
+                    faults.point("products.before_close")
+                faults.point("products.after_close")
                 return closed_at
             except TryAgain as fault:
                 if not left:
@@ -184,6 +190,7 @@ async def _write(session: Connection, batches: Sequence[Batch]) -> tuple[dict[Ba
     given = [(b.key.job_id, b.key.batch_no, b.header.rows, b.header.rejected, b.header.rejects, b.first_id) for b in batches]
     columns = [list(column) for column in zip(*given, strict=True)]
     entered = {BatchKey(row[0], row[1]): row[2] for row in await _rows(session, ENTER, columns)}
+    faults.point("products.after_ledger")
     fresh = [batch for batch in batches if batch.key in entered]
     if any(batch.header.rows for batch in fresh):
         await _copy(session, fresh)
@@ -209,6 +216,7 @@ async def _copy(session: Connection, batches: Sequence[Batch]) -> None:
                 rows = memoryview(batch.copy)
                 for start in range(0, len(rows), COPY_SLICE):
                     await copy.write(rows[start : start + COPY_SLICE])
+                    faults.point("products.in_copy")
             await copy.write(COPY_TRAILER)
         said, written = sum(batch.header.rows for batch in batches), cursor.rowcount
     # An encoder that loses rows must not make a receipt lie.

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import AsyncIterable, Iterator
 from pathlib import Path
 
+from jobber import faults
 from jobber.blobs.place import Stored, cut, gone, pieces
 from jobber.errors import DiskFull, Unavailable
 
@@ -107,13 +108,18 @@ class _Incoming:
             left = memoryview(piece)
             while left:
                 left = left[os.write(file, left) :]
+        faults.point("blob.after_piece")
 
     def finish(self) -> Stored:
         with self._lock, _translated(self._target.name):
-            os.fsync(self._open())
+            file = self._open()
+            faults.point("blob.before_sync")
+            os.fsync(file)
+            faults.point("blob.before_rename")
             self._target.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
             self._path.rename(self._target)
             self._named = True
+            faults.point("blob.after_rename")
             # The name is in its folder, whose name is in the next; any of them may be new.
             for folder in self._target.parents:
                 _sync(folder)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import LiteralString
 
+from jobber import faults
 from jobber.errors import Unavailable
 from jobber.ids import uuid7
 from jobber.transport import Delivery, Group, Message
@@ -73,6 +74,7 @@ class PostgresPublisher:
         # In the order of their time, those of one millisecond too.
         ids = sorted(uuid7() for _ in messages)
         bodies = [message.body for message in messages]
+        faults.point("transport.before_publish")
         try:
             async with asyncio.timeout(PUBLISH_DEADLINE), self._turn:
                 session = await self._open()
@@ -81,6 +83,7 @@ class PostgresPublisher:
                     " SELECT * FROM unnest(%s::text[], %s::uuid[], %b::bytea[])",
                     [topics, ids, bodies],
                 )
+                faults.point("transport.after_publish")
                 # In a transaction of its own: a NOTIFY beside the insert would serialise its commit with all others'.
                 await session.execute(ANNOUNCE, {"channel": CHANNEL, "topics": sorted(set(topics))})
         except (*LOST, TimeoutError) as fault:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, LiteralString, NamedTuple
 
+from jobber import faults
+from jobber.errors import Unavailable
 from jobber.transport import Delivery
 from jobber.transport.postgres_session import LOST, Session, connect
 
@@ -122,7 +124,9 @@ class Settlement:
             session = self._open()
             if done:
                 wanted = {"topics": [item.topic for item in done], "ids": [item.handle.id for item in done]}
+                faults.point("transport.before_acknowledge")
                 session.execute(FORGET, wanted, prepare=True)
+                faults.point("transport.after_acknowledge")
             if back:
                 now = time.monotonic()
                 session.execute(
@@ -136,7 +140,7 @@ class Settlement:
                 )
                 soon = {item.topic for item, due in back if due <= now}
                 session.execute(ANNOUNCE, {"channel": CHANNEL, "topics": sorted(soon)})
-        except LOST:
+        except (*LOST, Unavailable):
             self._drop()
             return False
         return True

@@ -20,6 +20,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import pulsar
 
+from jobber import faults
 from jobber.errors import Unavailable
 from jobber.transport import Delivery, Group, Message
 
@@ -52,6 +53,7 @@ class PulsarPublisher:
         """Answer once the broker has confirmed every message."""
         if not messages:
             return
+        faults.point("transport.before_publish")
         loop = asyncio.get_running_loop()
         confirmed: asyncio.Future[None] = loop.create_future()
         left = len(messages)
@@ -74,6 +76,7 @@ class PulsarPublisher:
             async with asyncio.timeout(PUBLISH_DEADLINE):
                 await loop.run_in_executor(self._thread, self._send, messages, callback)
                 await confirmed
+            faults.point("transport.after_publish")
         except TimeoutError as fault:
             self._thread.submit(self._reset)
             raise Unavailable("The broker does not answer.") from fault
@@ -153,10 +156,13 @@ class PulsarConsumer:
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Forget the messages; what fails comes again."""
-        for delivery in deliveries:
-            consumer, message = delivery.handle
-            with contextlib.suppress(pulsar.PulsarException):
-                consumer.acknowledge(message)
+        with contextlib.suppress(Unavailable):
+            faults.point("transport.before_acknowledge")
+            for delivery in deliveries:
+                consumer, message = delivery.handle
+                with contextlib.suppress(pulsar.PulsarException):
+                    consumer.acknowledge(message)
+            faults.point("transport.after_acknowledge")
 
     def hand_back(self, deliveries: Sequence[Delivery], delay: float) -> None:
         """Let the messages come again: negatively acknowledged after the delay, by whoever receives next."""

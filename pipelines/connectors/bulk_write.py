@@ -109,6 +109,7 @@ class Settler:
     def _hand_back(self, flight: Flight) -> None:
         metrics.HANDED_BACK.inc(len(flight.deliveries))
         self._consumer.hand_back(flight.deliveries, RETURN_DELAY)
+        faults.point("load.after_hand_back")
 
     def _write(self, flight: Flight) -> list[Outcome]:
         """What became of each batch, durably; or what can never become of it."""

@@ -1,0 +1,213 @@
+"""Every named fault point is killed once, in running systems, and what comes of it is exact.
+
+A system arms several points at once; each fires once, whoever comes by, and leaves a file that says so. They are spread over
+several systems, because `up` waits longer and longer before it starts again what ends early.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from jobber import faults
+from jobber.model import State
+from tests.support import system as running
+from tests.support.campaign import (
+    change,
+    ended,
+    expect_exact,
+    expect_nothing_left,
+    load,
+    persist,
+    submit,
+    write,
+)
+from tests.support.system import System, until
+
+ROWS = 600
+#: Six batches of a file; an inline input of more than so many bytes is a blob.
+SMALL = {"JOBBER_BATCH_ROWS": "100", "JOBBER_INLINE_BYTES": "1000", "JOBBER_JOB_MODULES": "tests.support.jobtypes"}
+
+
+def uploads(system: System, folder: Path) -> None:
+    for _ in range(2):
+        stored = persist(lambda: system.client.upload(write(folder / "products.csv", ROWS)))
+    job_id = submit(system.client, "LoadProducts", {"uploadId": stored["id"]})
+    expect_exact(system, ended(system.client, job_id), ROWS)
+
+
+def submissions(system: System, folder: Path) -> None:
+    uploads(system, folder)
+    before = system.rows("SELECT count(*) FROM jobs.jobs")[0][0]
+    records = [{"name": f"Product {row}", "price": row + 0.25} for row in range(1, 41)]
+    job_id = submit(system.client, "LoadProducts", {"rows": records}, key="the same")
+    assert submit(system.client, "LoadProducts", {"rows": records}, key="the same") == job_id
+    expect_exact(system, ended(system.client, job_id), 40)
+    assert system.rows("SELECT count(*) FROM jobs.jobs") == [(before + 1,)]
+
+
+def loads(system: System, folder: Path) -> None:
+    """Two at once, one large and one small, so that both lanes are used."""
+    many, few = load(system, folder / "many.csv", ROWS), load(system, folder / "few.csv", 40)
+    expect_exact(system, ended(system.client, many, 90), ROWS)
+    expect_exact(system, ended(system.client, few), 40)
+
+
+def dispatching(system: System, folder: Path) -> None:
+    """Jobs without a plan: what is lost of them are batches, which only a sweep finds."""
+    for _ in range(2):
+        job_id = submit(system.client, "LoadProducts", {"rows": [{"name": "Product 1", "price": 1.25}]})
+        expect_exact(system, ended(system.client, job_id, 90), 1)
+
+
+def planning(system: System, folder: Path) -> None:
+    loads(system, folder)
+    (folder / "broken.csv").write_text('name,price\none,1\n"two,2\n')
+    stored = persist(lambda: system.client.upload(folder / "broken.csv"))
+    job = ended(system.client, submit(system.client, "LoadProducts", {"uploadId": stored["id"]}))
+    assert (job.state, job.total, job.loaded) == (State.FAILED, None, 0)
+    assert system.rows("SELECT count(*) FROM products.products WHERE job_id = %s", job.id) == [(0,)]
+
+
+def pausing(system: System, folder: Path) -> None:
+    job_id = load(system, folder / "slow.csv", 2 * ROWS, "Slow")
+    assert change(system.client, "jobPause", job_id) == "PAUSED"
+    assert change(system.client, "jobResume", job_id) != "PAUSED"
+    expect_exact(system, ended(system.client, job_id), 2 * ROWS)
+
+
+def cancelling(system: System, folder: Path) -> None:
+    job_id = load(system, folder / "slow.csv", 4 * ROWS, "Slow")
+    until(lambda: persist(lambda: system.client.job(job_id)).loaded > 0, what="the first batch")
+    assert change(system.client, "jobCancel", job_id) in ("CANCELING", "CANCELED")
+    job = ended(system.client, job_id)
+    assert job.state is State.CANCELED
+    stored = system.loaded(job)
+    assert 0 < len(stored) == job.loaded
+    assert job.loaded + job.rejected + job.unprocessed == job.total == 4 * ROWS
+    assert len({row_no for row_no, *_ in stored}) == job.loaded
+
+
+def failing(system: System, folder: Path) -> None:
+    path = write(folder / "breaks.csv", ROWS)
+    path.write_text(path.read_text().replace("Product 301,", "breaks,"))
+    stored = persist(lambda: system.client.upload(path))
+    job = ended(system.client, submit(system.client, "Broken", {"uploadId": stored["id"]}))
+    assert job.state is State.FAILED
+    assert "RuntimeError in the step enrich" in (job.error or "")
+    assert job.loaded + job.rejected + job.unprocessed == job.total == ROWS
+    assert len(system.loaded(job)) == job.loaded
+
+
+@dataclass(frozen=True)
+class Group:
+    """Points that are armed in one system, and what passes them."""
+
+    passes: Callable[[System, Path], None]
+    points: Sequence[str]
+    #: Points that fail, so that others are reached.
+    errors: Sequence[str] = ()
+    options: Sequence[str] = ()
+
+    @property
+    def armed(self) -> str:
+        return ",".join([f"{name}:1:kill" for name in self.points] + [f"{name}:1:error" for name in self.errors])
+
+
+GROUPS: Mapping[str, Group] = {
+    # The first: where nothing else was dispatched, the points meet the batch.
+    "dispatching": Group(
+        dispatching,
+        (
+            *("dispatch.before_commit", "dispatch.after_commit", "sweep.before_commit", "sweep.after_commit"),
+            *("transport.after_publish", "dispatch.after_publish"),
+        ),
+    ),
+    "blobs": Group(
+        uploads,
+        ("upload.before_blob", "blob.after_piece", "blob.before_sync", "blob.before_rename", "blob.after_rename"),
+    ),
+    "submissions": Group(
+        submissions,
+        (
+            *("upload.after_blob", "upload.before_commit", "upload.after_commit"),
+            *("submit.after_blob", "submit.before_commit", "submit.after_commit"),
+        ),
+    ),
+    "planning": Group(
+        planning,
+        (
+            *("plan.before_claim", "claim_plan.before_commit", "claim_plan.after_commit", "plan.after_claim"),
+            *("plan.before_record", "record_plan.before_commit", "record_plan.after_commit", "plan.after_record"),
+            *("record_fault.before_commit", "record_fault.after_commit", "plan.after_settle"),
+        ),
+        options=("--executors", "2"),
+    ),
+    "loading": Group(
+        loads,
+        (
+            *("transport.before_publish", "load.before_claim", "load.after_claim", "load.before_write"),
+            *("products.before_ledger", "products.after_ledger", "products.in_copy", "products.before_commit"),
+            *("products.after_commit", "load.after_write", "load.after_acknowledge", "load.after_settle"),
+        ),
+        options=("--executors", "2"),
+    ),
+    "acknowledging": Group(
+        loads,
+        (
+            *("claim.before_commit", "claim.after_commit", "acknowledge.before_commit", "acknowledge.after_commit"),
+            *("transport.before_acknowledge", "transport.after_acknowledge", "load.after_hand_back", "dispatch.unpublished"),
+        ),
+        errors=("load.before_claim", "transport.before_publish"),
+    ),
+    "pausing": Group(pausing, ("pause.before_commit", "pause.after_commit", "resume.before_commit", "resume.after_commit")),
+    "cancelling": Group(
+        cancelling,
+        (
+            *("cancel.before_commit", "cancel.after_commit", "products.before_close", "products.after_close"),
+            *("close.before_commit", "close.after_commit"),
+        ),
+    ),
+    "failing": Group(failing, ("fail.before_commit", "fail.after_commit")),
+}
+
+
+def test_every_point_is_armed_by_some_group() -> None:
+    assert sorted(point for group in GROUPS.values() for point in group.points) == sorted(faults.POINTS)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("name", GROUPS)
+@pytest.mark.parametrize("broker", ["embedded", pytest.param("pulsar", marks=pytest.mark.pulsar)])
+def test_killed_at_every_point(tmp_path: Path, broker: str, name: str) -> None:
+    group = GROUPS[name]
+    fired = tmp_path / "fired"
+    fired.mkdir()
+    environment = {**SMALL, "JOBBER_FAIL": group.armed, "JOBBER_FAIL_ONCE": str(fired)}
+    system = running.start(tmp_path / "data", "--broker", broker, *group.options, environment=environment)
+    try:
+        group.passes(system, tmp_path)
+        expect_nothing_left(system)
+        assert sorted(path.name for path in fired.iterdir()) == sorted(f"{point}.1" for point in (*group.points, *group.errors))
+    finally:
+        code = system.stop()
+    assert code == 0, system.said()
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("broker", ["embedded", pytest.param("pulsar", marks=pytest.mark.pulsar)])
+def test_an_error_at_every_point_is_survived_too(tmp_path: Path, broker: str) -> None:
+    fired = tmp_path / "fired"
+    fired.mkdir()
+    armed = ",".join(f"{point}:1:error" for point in faults.POINTS)
+    environment = {**SMALL, "JOBBER_FAIL": armed, "JOBBER_FAIL_ONCE": str(fired)}
+    system = running.start(tmp_path / "data", "--broker", broker, environment=environment)
+    try:
+        for group in GROUPS.values():
+            group.passes(system, tmp_path)
+        expect_nothing_left(system)
+        assert sorted(path.name for path in fired.iterdir()) == sorted(f"{point}.1" for point in faults.POINTS)
+    finally:
+        code = system.stop()
+    assert code == 0, system.said()
