@@ -4,6 +4,7 @@
     python dev.py demo [FILE] [--keep] [--broker pulsar]   the whole of Jobber on this machine, on 100,000 products
     python dev.py test [PYTEST ARGS]                       every check, then every test
     python dev.py jobber ARGS                              the command line, from the checkout
+    python dev.py soak ARGS                                a steady load, and whether anything grows
     python dev.py lint | format | generate | lock          the single steps
     python dev.py bench NAME                               one of benchmarks/
 
@@ -66,6 +67,7 @@ def main(arguments: list[str]) -> int:
         "format": format_code,
         "generate": generate,
         "bench": lambda: bench(rest),
+        "soak": lambda: module("tests.chaos.soak", rest),
         "lock": lock,
     }
     if command not in commands:
@@ -216,8 +218,13 @@ def bench(arguments: list[str]) -> int:
     if not arguments or arguments[0] not in names:
         print(f"usage: python dev.py bench NAME …; there are: {', '.join(names) or 'none yet'}", file=sys.stderr)
         return 2
+    return module(f"benchmarks.{arguments[0]}", arguments[1:])
+
+
+def module(name: str, arguments: list[str]) -> int:
+    """Become a module of the checkout; unlike tests, these are programs that take minutes."""
     os.chdir(ROOT)
-    os.execv(PYTHON, python("-m", f"benchmarks.{arguments[0]}", *arguments[1:]))
+    os.execv(PYTHON, python("-m", name, *arguments))
 
 
 def test(arguments: list[str]) -> int:
