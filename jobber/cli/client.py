@@ -104,11 +104,13 @@ class Client:
         except httpx.TransportError as fault:
             raise _unreachable(self.jobs, fault) from fault
 
-    def execute(self, name: str, data: Any, options: Mapping[str, Any] | None = None) -> Job:
-        """Submit a job; `data` is sent as a JSON text."""
+    def execute(self, name: str, data: Any, options: Mapping[str, Any] | None = None, *, key: str | None = None) -> Job:
+        """Submit a job; `data` is sent as a JSON text. With the same idempotency `key` it is submitted only once."""
         given: dict[str, Any] = {"name": name, "data": data if isinstance(data, str) else json.dumps(data)}
         if options:
             given["options"] = dict(options)
+        if key is not None:
+            given["idempotencyKey"] = key
         return _job(self.ask(EXECUTE, {"input": given})["executeJob"])
 
     def job(self, id: str) -> Job:

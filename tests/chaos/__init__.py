@@ -1,4 +1,5 @@
-"""Campaigns against all of Jobber as real processes: kills, freezes, cuts, wipes and full disks, then an exact comparison.
+"""Campaigns against the whole of Jobber as real processes: kills, freezes, cuts, wipes, full disks, and long steady loads.
 
 python -m tests.chaos --seed 7 --faults 200 [--broker pulsar]
+python -m tests.chaos.soak --minutes 30
 """

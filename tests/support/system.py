@@ -91,12 +91,18 @@ class System:
         return (self.folder.parent / f"{self.folder.name}.stderr").read_text()
 
 
-def start(folder: Path, *options: str, ports: str = "auto", environment: dict[str, str] | None = None) -> System:
-    """Start `jobber up` and wait until it is ready. It ends with this process."""
+def start(
+    folder: Path,
+    *options: str,
+    ports: str = "auto",
+    environment: dict[str, str] | None = None,
+    program: Sequence[str] = (),
+) -> System:
+    """Start `jobber up` (or `program`, which does the same) and wait until it is ready. It ends with this process."""
     stderr = folder.parent / f"{folder.name}.stderr"
     with stderr.open("w") as sink:
         process = subprocess.Popen(
-            [*command("up"), "--json", "--ports", ports, "--data-dir", str(folder), *options],
+            [*(program or command("up")), "--json", "--ports", ports, "--data-dir", str(folder), *options],
             stdout=subprocess.PIPE,
             stderr=sink,
             text=True,

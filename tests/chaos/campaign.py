@@ -1,0 +1,223 @@
+"""One campaign: start everything, let people submit, inflict the schedule, heal, wait, compare."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from jobber import errors
+from jobber.cli.client import Client
+from jobber.errors import Unavailable
+from jobber.local.child import HOME
+from tests.chaos import faults as chaos
+from tests.chaos.checker import Database, Watcher, compare, left_over
+from tests.chaos.people import RESUME, Model, Person
+from tests.chaos.toxiproxy import Toxiproxy
+from tests.support.system import System, start
+
+PEOPLE = 4
+#: Seconds after the last fault in which every job ends (I2), beyond the work that is left.
+RECOVERY = 60.0
+#: Records a second that a shared machine loads at the least; what is left of work is measured by it.
+SPEED = 20_000
+#: Bytes of the small disk for inputs.
+DISK = 256 << 20
+
+PROMISES = {
+    "I1": "every record ends exactly once",
+    "I2": "every job ends within 60 s plus its remaining work",
+    "I3": "the same key is the same job",
+    "I4": "an answered submission survives",
+    "I5": "no row appears after an answered cancel",
+    "I6": "terminal is final",
+    "I8": "progress only grows, up to the total",
+    "I9": "only poison is POISON",
+    "I11": "rejects are what they should be",
+    "I17": "nothing is left over",
+}
+
+
+@dataclass
+class Verdict:
+    """What a campaign came to."""
+
+    seed: int
+    broker: str
+    faults: Counter[str] = field(default_factory=Counter)
+    impossible: Counter[str] = field(default_factory=Counter)
+    kills: int = 0
+    jobs: Counter[str] = field(default_factory=Counter)
+    records: int = 0
+    answered: int = 0
+    samples: int = 0
+    #: Seconds from the last fault to the last job's end.
+    recovery: float = 0.0
+    broken: dict[str, str] = field(default_factory=dict)
+    #: What was not tried, and why.
+    missing: list[str] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """For people, and for scripts that look for BROKEN."""
+        faults = ", ".join(f"{count} {name}" for name, count in self.faults.most_common())
+        yield f"seed {self.seed}, {self.broker}: {sum(self.faults.values())} faults, {self.kills} SIGKILLs: {faults}"
+        if self.impossible:
+            yield "found nobody to inflict: " + ", ".join(f"{count} {name}" for name, count in self.impossible.items())
+        jobs = ", ".join(f"{count} {state}" for state, count in self.jobs.most_common())
+        yield f"{sum(self.jobs.values())} jobs ({jobs}) of {self.records:,} records; {self.answered} answers; {self.samples} samples"
+        yield f"all ended {self.recovery:.1f} s after the last fault"
+        for what in self.missing:
+            yield f"NOT TRIED {what}"
+        for promise, text in PROMISES.items():
+            verdict = f"BROKEN {self.broken[promise]}" if promise in self.broken else "held"
+            yield f"{promise:4} {text:55} {verdict}"
+
+
+def run(seed: int, count: int, *, broker: str, folder: Path, tell: Callable[[str], None]) -> Verdict:
+    """The campaign; `folder` keeps data and logs."""
+    verdict, model = Verdict(seed, broker), Model()
+    with contextlib.ExitStack() as stack:
+        toxiproxy = stack.enter_context(contextlib.closing(Toxiproxy(folder / "toxiproxy.log")))
+        blobs = stack.enter_context(_small_disk(folder / "up" / "blobs", verdict))
+        system = _system(folder, toxiproxy.url, broker)
+        stack.callback(system.kill_up)
+        database = Database(lambda: str(system.state["database"]))
+        watcher = Watcher(database, model)
+        watcher.start()
+        people = [Person(n, seed, _user(system, n), folder, model, database.count) for n in range(PEOPLE)]
+        for person in people:
+            person.start()
+        nemesis = chaos.Nemesis(system, toxiproxy.url, blobs, tell)
+        for fault in chaos.schedule(seed, count, pulsar=broker == "pulsar"):
+            chaos.wait(fault.pause)
+            nemesis.inflict(fault)
+        nemesis.heal()
+        healed = time.monotonic()
+        tell("all faults are over")
+        for person in people:
+            person.enough.set()
+        for person in people:
+            person.join(120)
+            if person.fault is not None:
+                raise person.fault
+        _wait(system, database, model, healed, verdict)
+        watcher.enough.set()
+        watcher.join()
+        admin = _insist(lambda: system.login(system.state["admin"]["email"], system.state["admin"]["password"]))
+        compare(model, database, admin)
+        left = left_over(database, folder / "up" / "blobs", pulsar=broker == "pulsar")
+        if left:
+            model.blame("I17", ", ".join(f"{number} {what}" for what, number in left.items()))
+        verdict.jobs.update(row[0] for row in database.rows("SELECT state FROM jobs.jobs"))
+        system.stop()
+        if processes := _left_running(folder):
+            model.blame("I17", f"processes that still run: {processes}")
+    verdict.faults, verdict.impossible, verdict.kills = nemesis.done, nemesis.impossible, nemesis.kills
+    verdict.records = sum(job.total for job in model.jobs)
+    verdict.answered, verdict.samples, verdict.broken = model.answered, watcher.samples, model.broken
+    return verdict
+
+
+def _system(folder: Path, api: str, broker: str) -> System:
+    replicas = ("--executors", "2", "--jobs", "2", "--products", "2", "--broker", broker)
+    environment = {"JOBBER_JOB_MODULES": "tests.support.poison", "JOBBER_GRACE": "5"}
+    program = (sys.executable, "-P", "-m", "tests.chaos.up", api, "up")
+    return start(folder / "up", *replicas, environment=environment, program=program)
+
+
+@contextlib.contextmanager
+def _small_disk(place: Path, verdict: Verdict) -> Iterator[Path | None]:
+    """A file system that can be filled. It takes root to mount one."""
+    place.mkdir(parents=True, exist_ok=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "none", str(place)], capture_output=True, text=True)
+    if mounted.returncode:
+        verdict.missing.append(f"full disks: {mounted.stderr.strip()}")
+        yield None
+        return
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+def _user(system: System, number: int) -> Client:
+    email, password = f"person{number}@chaos.example", f"a long password {number}"
+    system.client.ask(
+        "mutation($input: CreateUserInput!) { createUser(input: $input) { id } }",
+        {"input": {"email": email, "password": password}},
+        service=system.client.auth,
+    )
+    return system.login(email, password)
+
+
+def _wait(system: System, database: Database, model: Model, healed: float, verdict: Verdict) -> None:
+    """Until every job has ended, or it has taken too long (I2). Pauses that were carried out late are undone."""
+    records = {job.id: job.total for job in model.jobs}
+    going = _going(database)
+    limit = RECOVERY + sum(records.get(job_id, 0) for job_id in going) / SPEED
+    admin = _insist(lambda: system.login(system.state["admin"]["email"], system.state["admin"]["password"]))
+    while going:
+        waited = time.monotonic() - healed
+        if waited > limit:
+            model.blame("I2", f"{waited:.0f} s after the last fault, {limit:.0f} s allowed: {sorted(going.items())[:5]}")
+            if waited > 2 * limit + 120:
+                break
+        for job_id, state in going.items():
+            if state == "PAUSED":
+                with contextlib.suppress(errors.JobberError):
+                    admin.ask(RESUME, {"id": job_id})
+        time.sleep(0.3)
+        going = _going(database)
+    verdict.recovery = time.monotonic() - healed
+
+
+def _going(database: Database) -> dict[str, str]:
+    rows = database.rows(
+        "SELECT id::text, state FROM jobs.jobs WHERE state NOT IN ('SUCCEEDED', 'PARTIAL', 'FAILED', 'CANCELED')"
+    )
+    return dict(rows)
+
+
+def _insist(work: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return work()
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.3)
+
+
+def _left_running(folder: Path) -> list[str]:
+    """Processes that were started by this `up` and live."""
+    time.sleep(1)
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(HOME) == str((folder / "up").resolve()) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(f"{process.pid} {' '.join(process.cmdline())[:80]}")
+    return found
+
+
+@contextlib.contextmanager
+def place(given: Path | None) -> Iterator[Path]:
+    """Where a campaign lives; a temporary folder goes away when all went well."""
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given.resolve()
+        return
+    made = Path(tempfile.mkdtemp(prefix="jobber-chaos-"))
+    # Embedded PostgreSQL runs as another user when we are root.
+    os.chmod(made, 0o755)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
