@@ -4,6 +4,7 @@
     python dev.py demo [FILE] [--keep] [--broker pulsar]   the whole of Jobber on this machine, on 100,000 products
     python dev.py test [PYTEST ARGS]                       every check, then every test
     python dev.py jobber ARGS                              the command line, from the checkout
+    python dev.py chaos ARGS                               a campaign of faults against real processes
     python dev.py soak ARGS                                a steady load, and whether anything grows
     python dev.py lint | format | generate | lock          the single steps
     python dev.py bench NAME                               one of benchmarks/
@@ -67,6 +68,7 @@ def main(arguments: list[str]) -> int:
         "format": format_code,
         "generate": generate,
         "bench": lambda: bench(rest),
+        "chaos": lambda: module("tests.chaos", rest),
         "soak": lambda: module("tests.chaos.soak", rest),
         "lock": lock,
     }

@@ -17,9 +17,9 @@ from jobber.errors import Unavailable
 from jobber.local import child
 
 #: Seconds before a part that ended is started again; doubled for each early end in a row.
-FIRST_DELAY, LAST_DELAY = 0.1, 10.0
+FIRST_DELAY, LAST_DELAY = 0.1, 5.0
 #: A part that ran so long, in seconds, did not end early.
-LONG_RUN = 20.0
+LONG_RUN = 5.0
 #: A part that ends so often before the system was ever ready cannot start here.
 TRIES_AT_START = 3
 #: Bytes after which a log is rotated: at a start, to NAME.log.1.

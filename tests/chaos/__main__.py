@@ -1,8 +1,8 @@
 """Run a campaign of faults against the whole of Jobber, and print a verdict for each promise.
 
-    python -m tests.chaos --seed 7 --faults 200
-    python -m tests.chaos --seed 7 --faults 200 --broker pulsar
-    python -m tests.chaos --seed 7 --faults 40 --data-dir somewhere       # keep data and logs
+python -m tests.chaos --seed 7 --faults 200
+python -m tests.chaos --seed 7 --faults 200 --broker pulsar
+python -m tests.chaos --seed 7 --faults 40 --data-dir somewhere       # keep data and logs
 """
 
 import argparse

@@ -73,7 +73,8 @@ class Verdict:
         if self.impossible:
             yield "found nobody to inflict: " + ", ".join(f"{count} {name}" for name, count in self.impossible.items())
         jobs = ", ".join(f"{count} {state}" for state, count in self.jobs.most_common())
-        yield f"{sum(self.jobs.values())} jobs ({jobs}) of {self.records:,} records; {self.answered} answers; {self.samples} samples"
+        yield f"{sum(self.jobs.values())} jobs ({jobs}) of {self.records:,} records"
+        yield f"{self.answered} answered submissions, {self.samples} samples of progress"
         yield f"all ended {self.recovery:.1f} s after the last fault"
         for what in self.missing:
             yield f"NOT TRIED {what}"

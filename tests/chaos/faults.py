@@ -28,7 +28,7 @@ CUT, FULL = (3.0, 12.0), (2.0, 6.0)
 #: At once: more leave nothing that works.
 FROZEN_AT_ONCE = 2
 
-#: What is killed, and how often in a hundred kills. `child` is whatever an executor has started: its planner, an isolated reader.
+#: What is killed, and how often in a hundred kills. `child` is whatever an executor has started: a planner, an isolated reader.
 KILLS = {"executor": 34, "jobs": 22, "products": 22, "auth": 6, "child": 6, "postgres": 5, "session": 5}
 #: What else happens, and how often in a hundred others.
 OTHERS = {"freeze": 40, "network": 35, "wipe": 10, "disk": 15}
