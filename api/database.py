@@ -20,6 +20,11 @@ Pool = AsyncConnectionPool[Connection]
 #: Seconds that a request waits for a free connection. Under a limit of 10 s a client learns that the database is gone.
 CHECKOUT_TIMEOUT = 8.0
 
+#: Seconds that a transaction of ours may sit between two statements, and that one statement may take, waiting for locks
+#: included. What is slower is a process that was stopped: it must not hold for long what others wait for, and finds its
+#: transaction undone when it goes on.
+IDLE_TIMEOUT, STATEMENT_TIMEOUT = 10.0, 60.0
+
 SESSION: dict[str, Any] = {
     "connect_timeout": 5,
     # A host that vanished without a word is noticed within about 30 s, not after the kernel's two hours.
@@ -50,6 +55,7 @@ async def open_pool(dsn: str, *, name: str, size: int, timeout: float) -> Pool:
         name=name,
         open=False,
         check=_alive,
+        configure=_bound,
         # The pool doubles its delay between attempts: after a minute's outage it would sleep for another. When it gives
         # up early, the next request starts a new attempt at once.
         reconnect_timeout=2.0,
@@ -64,7 +70,7 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
     try:
         async with pool.connection() as session:
             yield session
-    except psycopg.OperationalError as fault:
+    except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as fault:
         raise Unavailable("The database does not answer; try again in a moment.") from fault
 
 
@@ -75,6 +81,14 @@ def place(dsn: str) -> str:
     except psycopg.ProgrammingError:
         return "PostgreSQL"
     return f"PostgreSQL at {parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
+
+
+async def _bound(session: Connection) -> None:
+    """Bound what a stopped process holds up. Not by connection options, which poolers in between do not pass on."""
+    await session.execute(
+        "SELECT set_config('idle_in_transaction_session_timeout', %s, false), set_config('statement_timeout', %s, false)",
+        [f"{IDLE_TIMEOUT * 1000:.0f}ms", f"{STATEMENT_TIMEOUT * 1000:.0f}ms"],
+    )
 
 
 async def _alive(session: Connection) -> None:

@@ -75,6 +75,14 @@ POINTS: Mapping[str, str] = {
     "close.after_commit": "a closed job has ended",
     "sweep.before_commit": "lost dispatches are numbered again, not committed",
     "sweep.after_commit": "they are committed, not published",
+    "products.before_forget": "rejects of expired jobs are taken out of the ledger, not committed",
+    "products.after_forget": "it is committed, the reply is not sent",
+    "expire.before_commit": "inputs and rejects of expired jobs are let go of, not committed",
+    "expire.after_commit": "it is committed, their blobs are still there",
+    "expire_uploads.before_commit": "expired uploads are deleted, not committed",
+    "expire_uploads.after_commit": "it is committed, their blobs are still there",
+    "stray.before_delete": "blobs that nothing refers to are doomed, not deleted",
+    "stray.after_delete": "they are deleted, and it is not written down",
 }
 
 _ACTIONS = ("kill", "pause", "error")

@@ -192,8 +192,10 @@ class JobsSettings(DoorSettings):
     upload_bytes: int = 20 << 30
     #: Open subscriptions of one caller, on each replica.
     subscriptions_per_caller: int = Field(default=2000, ge=1)
-    #: Days that inputs and rejects are kept.
-    retention_days: float = 30
+    #: Days that inputs, rejects and results are kept after a job's end, and uploads that no job uses.
+    retention_days: float = Field(default=30, gt=0)
+    #: Minutes after which a blob that nothing refers to is deleted: what a kill between a blob and its row left.
+    stray_minutes: float = Field(default=60, gt=0)
 
 
 class ProductsSettings(ServiceSettings):

@@ -222,6 +222,8 @@ class Job(graphene.ObjectType):
         if format not in ("CSV", "NDJSON"):
             raise GraphQLError("Results download as CSV or NDJSON.", extensions={"code": "INVALID_DATA"})
         row: JobRow = root.row
+        if row.expired:
+            return None
         kind: Literal["rejects", "results"] = "rejects" if outcome == "REJECTED" else "results"
         job_type = context.services.kinds.get(row.name)
         computed = job_type is not None and job_type.target is None

@@ -41,6 +41,8 @@ def routes(uploads: Uploads, rejects: Rejects, store: Store, authenticate: Authe
         job = await store.job(job_id, caller.sees)
         if job is None:
             raise NotFound("There is no such job, or it is not yours.")
+        if job.expired:
+            raise NotFound("The job's rejects and results are not kept any more.")
         name = f"{job.name}-{job.id}-{kind}.{request.path_params['form']}"
         headers = {
             "content-disposition": f'attachment; filename="{name}"',

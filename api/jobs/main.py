@@ -22,6 +22,7 @@ from api.jobs.lineage import Lineage
 from api.jobs.notices import Notices
 from api.jobs.products_client import ProductsClient
 from api.jobs.rejects import Rejects
+from api.jobs.retention import Retention
 from api.jobs.store import Store
 from api.jobs.submission import Desk
 from api.jobs.uploads import Uploads
@@ -61,6 +62,7 @@ async def serve(settings: JobsSettings) -> None:
         changed=changes.publish,
     )
     rejects = Rejects(store)
+    retention = Retention(pool, blobs, products, days=settings.retention_days, stray_age=settings.stray_minutes * 60)
     rates = Rates(per_account=settings.requests_per_account, per_address=settings.requests_per_address)
     services = Services(
         settings,
@@ -105,6 +107,7 @@ async def serve(settings: JobsSettings) -> None:
     running = [
         asyncio.create_task(dispatcher.run(), name="dispatcher"),
         asyncio.create_task(notices.run(), name="notices"),
+        asyncio.create_task(retention.run(), name="retention"),
     ]
 
     async def stop() -> None:

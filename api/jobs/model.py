@@ -67,6 +67,8 @@ class Job:
     ended_at: datetime | None
     #: Seconds from start to end, or to now, by the database's clock.
     seconds: float
+    #: Its input, rejects and results are not kept any more.
+    expired: bool = False
 
     @property
     def unprocessed(self) -> int:

@@ -52,6 +52,13 @@ class ProductsClient:
             raise Unavailable(f"The products service does not close job {job_id}: {fault.code().name}") from fault
         return receipts
 
+    async def forget_jobs(self, job_ids: Sequence[str]) -> None:
+        """Empty what the ledger keeps of the jobs' rejects. Raises Unavailable."""
+        try:
+            await self._stub.ForgetJobs(pb.ForgetJobsRequest(job_ids=job_ids), timeout=CLOSE_DEADLINE, metadata=self._metadata)
+        except grpc.aio.AioRpcError as fault:
+            raise Unavailable(f"The products service does not forget jobs: {fault.code().name}") from fault
+
     async def origin(self, product_id: int) -> BatchKey | None:
         """The batch that the product came from; None for one made by hand, or that there is none. Raises Unavailable."""
         try:

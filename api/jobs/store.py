@@ -13,12 +13,12 @@ from api.database import connection as checkout
 from api.jobs.decide import Tally
 from api.jobs.model import Job, Submission, Upload, lane_of
 from jobber import faults
-from jobber.errors import Conflict, InvalidState, NotFound
+from jobber.errors import Conflict, InvalidState, NotFound, Unavailable
 from jobber.model import PlannedBatch, State
 
 JOB: LiteralString = """
     SELECT j.id, j.number, j.owner_id, j.name, j.state, j.error, j.warnings, j.total, j.batches, j.changes, j.attempt,
-           j.parent_id, j.created_at, j.started_at, j.ended_at,
+           j.parent_id, j.created_at, j.started_at, j.ended_at, j.expired_at IS NOT NULL AS expired,
            greatest(extract(epoch FROM coalesce(j.ended_at, clock_timestamp()) - coalesce(j.started_at, j.created_at)),
                     0)::float8 AS seconds,
            t.receipts, t.inserted, t.updated, t.unchanged, t.rejected
@@ -65,6 +65,8 @@ class Store:
         async with checkout(self.pool) as connection, connection.transaction():
             if asked.blob and asked.blob.upload_id:
                 await _hold_upload(connection, asked.blob.upload_id)
+            elif asked.blob:
+                await _claim_blob(connection, asked.blob.key)
             inserted = await connection.execute(INSERT_JOB, _job_row(asked))
             if inserted.rowcount == 0:
                 return await _same_job(connection, asked), True
@@ -183,6 +185,7 @@ class Store:
         """Remember a file that the blob store holds."""
         act = Act(actor, "upload.create", f"upload:{upload.id}", {"fileName": upload.file_name, "bytes": upload.size})
         async with checkout(self.pool) as connection, connection.transaction():
+            await _claim_blob(connection, upload.blob_key)
             await audit.record(connection, "jobs", act)
             await connection.execute(
                 "INSERT INTO jobs.uploads (id, owner_id, file_name, blob_key, bytes, sha256) VALUES (%s, %s, %s, %s, %s, %s)",
@@ -281,6 +284,20 @@ async def _hold_upload(connection: Connection, upload_id: str) -> None:
         raise NotFound("The upload has expired; upload the file again.")
 
 
+async def _claim_blob(connection: Connection, key: str) -> None:
+    """Take a new blob off the list of strays, where it is when we were slow.
+
+    Raises Unavailable when it is doomed: it may be gone by now.
+    """
+    cursor = await connection.execute("SELECT doomed_at FROM jobs.strays WHERE blob_key = %s FOR UPDATE", [key])
+    row = await cursor.fetchone()
+    if row is None:
+        return
+    if row[0] is not None:
+        raise Unavailable("Storing this took too long, and nothing of it was kept; send it again.")
+    await connection.execute("DELETE FROM jobs.strays WHERE blob_key = %s", [key])
+
+
 async def _same_job(connection: Connection, asked: Submission) -> str:
     cursor = await connection.execute(
         "SELECT id::text, payload_sha256 FROM jobs.jobs WHERE owner_id = %s AND idempotency_key = %s",
@@ -321,5 +338,6 @@ def _job(row: dict[str, Any]) -> Job:
         created_at=row["created_at"],
         started_at=row["started_at"],
         ended_at=row["ended_at"],
+        expired=row["expired"],
         seconds=row["seconds"],
     )

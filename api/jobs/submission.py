@@ -15,7 +15,7 @@ from api.jobs.store import Store
 from jobber import faults
 from jobber.blobs.store import Blobs
 from jobber.contract import Contract
-from jobber.errors import InvalidData, NotFound, StructureFault
+from jobber.errors import InvalidData, NotFound, StructureFault, Terminal
 from jobber.ids import uuid7
 from jobber.job import JobType, find
 from jobber.model import Format, InputOptions
@@ -98,9 +98,11 @@ class Desk:
         )
         try:
             stored_id, replayed = await self._store.submit(submission)
-        except BaseException:
+        except Terminal:
             await self._drop(blob)
             raise
+        # After anything else the job may be there, when only the answer to COMMIT was lost: its blob stays. If the job is not
+        # there the blob is a stray, which retention finds.
         if replayed:
             await self._drop(blob)
         return stored_id, replayed

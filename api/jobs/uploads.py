@@ -36,11 +36,9 @@ class Uploads:
         stored = await self._blobs.put(key, _checked(chunks), self._limit)
         upload = Upload(upload_id, owner_id, tidy(file_name), key, stored.bytes, stored.sha256, datetime.now(UTC))
         faults.point("upload.after_blob")
-        try:
-            await self._store.add_upload(upload, actor)
-        except BaseException:
-            await self._blobs.delete(key)
-            raise
+        # Nothing is deleted when this fails: the answer to COMMIT may have been lost, and the row be there. What has no row is
+        # a stray, which retention finds.
+        await self._store.add_upload(upload, actor)
         faults.point("upload.after_commit")
         event("upload_stored", "An upload was stored.", upload=upload_id, size=upload.size, owner=owner_id)
         return upload

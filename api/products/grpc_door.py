@@ -58,6 +58,11 @@ class ProductsDoor(ProductsServiceServicer):
         if not told:
             yield pb.CloseJobResponse(closed_at=closed_at)
 
+    async def ForgetJobs(self, request: pb.ForgetJobsRequest, context: Context) -> pb.ForgetJobsResponse:
+        """Empty the rejects of jobs that have ended."""
+        await self._ledger.forget(wire.job_ids_from(request.job_ids))
+        return pb.ForgetJobsResponse()
+
     async def CreateProduct(self, request: pb.CreateProductRequest, context: Context) -> pb.CreateProductResponse:
         """Store a product made by hand."""
         product = await self._store.create_product(wire.product_from(request.product))

@@ -71,6 +71,8 @@ CLOSE: LiteralString = """
     RETURNING closed_at
 """
 
+FORGET: LiteralString = "UPDATE products.ledger SET rejects = '' WHERE job_id = ANY (%s::uuid[]) AND rejects <> ''"
+
 SIZES: LiteralString = "SELECT batch_no, octet_length(rejects) FROM products.ledger WHERE job_id = %s ORDER BY batch_no"
 
 PAGE: LiteralString = """
@@ -135,6 +137,13 @@ class Ledger:
                 if not left:
                     raise
         raise AssertionError("not reached")
+
+    async def forget(self, job_ids: Sequence[str]) -> None:
+        """Empty the rejects of jobs that have ended; their receipts stay, with their counts. Raises Unavailable."""
+        async with self._transaction() as session:
+            await session.execute(FORGET, [job_ids])
+            faults.point("products.before_forget")
+        faults.point("products.after_forget")
 
     async def receipts(self, job_id: str) -> AsyncIterator[list[Receipt]]:
         """All receipts of a job, by batch_no, in pages; no connection is held between them."""

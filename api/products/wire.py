@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -22,6 +23,8 @@ DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,2})?", re.ASCII)
 MAX_RATING = Decimal(5)
 MAX_ID = (1 << 63) - 1
 PAGE_SIZE, MAX_PAGE_SIZE = 50, 1000
+#: Of one call: their ledger rows are written in one transaction.
+MOST_JOBS = 1000
 
 
 def header_from(message: pb.LoadHeader) -> Header:
@@ -41,6 +44,13 @@ def job_id_from(text: str) -> str:
     if is_id(text):
         return text
     raise InvalidData(f"{text[:80]!r} is no job id, which is a lowercase UUID.")
+
+
+def job_ids_from(texts: Sequence[str]) -> list[str]:
+    """Raises InvalidData when one is none, or when they are too many."""
+    if len(texts) > MOST_JOBS:
+        raise InvalidData(f"{len(texts):,} jobs are too many for one call; {MOST_JOBS:,} are the most.")
+    return [job_id_from(text) for text in texts]
 
 
 def key_to(key: BatchKey) -> receipt_pb2.BatchKey:

@@ -60,6 +60,15 @@ class Bucket:
             except BaseError as fault:
                 raise _unavailable(fault) from fault
 
+    async def keys(self, most: int) -> AsyncIterator[list[str]]:
+        """By listing."""
+        with _translated("bucket"):
+            async for page in self._store.list(chunk_size=most):
+                yield [entry["path"] for entry in page]
+
+    async def tidy(self) -> None:
+        """Nothing: a rule of the bucket ends incomplete uploads."""
+
     def size(self, key: str) -> int:
         """By a HEAD request."""
         with _translated(key):

@@ -9,10 +9,11 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import itertools
 import os
 import threading
 import uuid
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from pathlib import Path
 
 from jobber import faults
@@ -38,7 +39,7 @@ class Folder:
         """Write beside its place, sync, rename; the next piece is received while one is written."""
         if not self._tidied:
             self._tidied = True
-            await asyncio.to_thread(_tidy, self._root / INCOMING)
+            await self.tidy()
         incoming = _Incoming(self._root, self._root / key)
         writing: asyncio.Task[None] | None = None
         stored = None
@@ -60,6 +61,16 @@ class Folder:
         """Unlink it."""
         with _translated(key), contextlib.suppress(FileNotFoundError):
             await asyncio.to_thread((self._root / key).unlink)
+
+    async def keys(self, most: int) -> AsyncIterator[list[str]]:
+        """By walking the folder."""
+        walk = _walk(self._root)
+        while page := await asyncio.to_thread(lambda: list(itertools.islice(walk, most))):
+            yield page
+
+    async def tidy(self) -> None:
+        """Delete the files that nobody locks."""
+        await asyncio.to_thread(_tidy, self._root / INCOMING)
 
     def size(self, key: str) -> int:
         """Of the file."""
@@ -158,6 +169,14 @@ async def _abandon(incoming: _Incoming, writing: asyncio.Task[None] | None) -> N
     if writing:
         await asyncio.gather(writing, return_exceptions=True)
     await asyncio.to_thread(incoming.abandon)
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """The keys of all files but those that are being written."""
+    with _translated(root.name):
+        for folder, names, files in os.walk(root):
+            names[:] = [name for name in names if not name.startswith(".")]
+            yield from (os.path.relpath(os.path.join(folder, file), root) for file in files)
 
 
 def _tidy(folder: Path) -> None:

@@ -30,6 +30,12 @@ class Place(Protocol):
     async def delete(self, key: str) -> None:
         """Forget the blob."""
 
+    def keys(self, most: int) -> AsyncIterator[list[str]]:
+        """Every blob's key, in pages."""
+
+    async def tidy(self) -> None:
+        """Delete what killed writers left."""
+
     def size(self, key: str) -> int:
         """Bytes of the blob."""
 

@@ -1,7 +1,7 @@
 """The blob store: inputs by key, in a folder or a bucket. Keys are made by us; no name of a user becomes a path."""
 
 import re
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -43,6 +43,20 @@ class Blobs:
     async def delete(self, key: str) -> None:
         """Forget the blob; one that is not there is no error. Raises Unavailable."""
         await self._place.delete(_checked(key))
+
+    def keys(self, most: int) -> AsyncIterator[list[str]]:
+        """The keys of all blobs, `most` at a time, in no order; what comes or goes meanwhile may be missed.
+
+        Raises Unavailable.
+        """
+        return self._place.keys(most)
+
+    async def tidy(self) -> None:
+        """Delete what killed writers left half-written. (A bucket does it by itself, when it has a rule for it.)
+
+        Raises Unavailable.
+        """
+        await self._place.tidy()
 
     def size(self, key: str) -> int:
         """Bytes of the blob. Raises NotFound, Unavailable."""

@@ -4,22 +4,27 @@ A system arms several points at once; each fires once, whoever comes by, and lea
 several systems, because `up` waits longer and longer before it starts again what ends early.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from jobber import faults
+from jobber.errors import NotFound
 from jobber.model import State
 from tests.support import system as running
 from tests.support.campaign import (
+    EVERY,
+    blobs,
     change,
     ended,
     expect_exact,
     expect_nothing_left,
     load,
     persist,
+    rejects,
     submit,
     write,
 )
@@ -27,7 +32,14 @@ from tests.support.system import System, until
 
 ROWS = 600
 #: Six batches of a file; an inline input of more than so many bytes is a blob.
-SMALL = {"JOBBER_BATCH_ROWS": "100", "JOBBER_INLINE_BYTES": "1000", "JOBBER_JOB_MODULES": "tests.support.jobtypes"}
+SMALL = {
+    "JOBBER_BATCH_ROWS": "100",
+    "JOBBER_INLINE_BYTES": "1000",
+    "JOBBER_JOB_MODULES": "tests.support.jobtypes",
+    "JOBBER_STRAY_MINUTES": "0.05",
+}
+#: As days.
+SECONDS = 1 / 86_400
 
 
 def uploads(system: System, folder: Path) -> None:
@@ -100,6 +112,23 @@ def failing(system: System, folder: Path) -> None:
     assert len(system.loaded(job)) == job.loaded
 
 
+def expiring(system: System, folder: Path) -> None:
+    """A job with rejects and an upload that no job uses: both go, and what is known of the job stays."""
+    job_id = load(system, folder / "products.csv", ROWS)
+    persist(lambda: system.client.upload(write(folder / "unused.csv", 10)))
+    expect_exact(system, ended(system.client, job_id), ROWS)
+    kept = """SELECT (SELECT count(*) FROM jobs.uploads) + (SELECT count(*) FROM jobs.jobs WHERE expired_at IS NULL)
+                   + (SELECT count(*) FROM jobs.receipts WHERE rejects <> '')
+                   + (SELECT count(*) FROM products.ledger WHERE rejects <> '')"""
+    until(lambda: system.rows(kept) == [(0,)], 60, "the end of all that expires")
+    until(lambda: not blobs(system), what="the end of their blobs")
+    job = persist(lambda: system.client.job(job_id))
+    assert (job.state, job.total, job.rejected) == (State.PARTIAL, ROWS, ROWS // EVERY)
+    assert len(system.loaded(job)) == job.loaded
+    with pytest.raises(NotFound):
+        rejects(system.client, job_id)
+
+
 @dataclass(frozen=True)
 class Group:
     """Points that are armed in one system, and what passes them."""
@@ -109,6 +138,7 @@ class Group:
     #: Points that fail, so that others are reached.
     errors: Sequence[str] = ()
     options: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def armed(self) -> str:
@@ -169,6 +199,14 @@ GROUPS: Mapping[str, Group] = {
             *("close.before_commit", "close.after_commit"),
         ),
     ),
+    "expiring": Group(
+        expiring,
+        (
+            *("expire.before_commit", "expire.after_commit", "expire_uploads.before_commit", "expire_uploads.after_commit"),
+            *("stray.before_delete", "stray.after_delete", "products.before_forget", "products.after_forget"),
+        ),
+        environment={"JOBBER_RETENTION_DAYS": f"{10 * SECONDS:.8f}"},
+    ),
     "failing": Group(failing, ("fail.before_commit", "fail.after_commit")),
 }
 
@@ -177,37 +215,49 @@ def test_every_point_is_armed_by_some_group() -> None:
     assert sorted(point for group in GROUPS.values() for point in group.points) == sorted(faults.POINTS)
 
 
+@contextmanager
+def started(
+    folder: Path, broker: str, environment: Mapping[str, str], options: Sequence[str] = ()
+) -> Iterator[tuple[System, Callable[[], list[str]]]]:
+    """A system with armed points, and a question for those that fired."""
+    once = folder / "fired"
+    once.mkdir()
+    armed = {**SMALL, **environment, "JOBBER_FAIL_ONCE": str(once)}
+    system = running.start(folder / "data", "--broker", broker, *options, environment=armed)
+    try:
+        yield system, lambda: sorted(path.name.removesuffix(".1") for path in once.iterdir())
+    finally:
+        code = system.stop()
+    assert code == 0, system.said()
+
+
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", GROUPS)
 @pytest.mark.parametrize("broker", ["embedded", pytest.param("pulsar", marks=pytest.mark.pulsar)])
 def test_killed_at_every_point(tmp_path: Path, broker: str, name: str) -> None:
     group = GROUPS[name]
-    fired = tmp_path / "fired"
-    fired.mkdir()
-    environment = {**SMALL, "JOBBER_FAIL": group.armed, "JOBBER_FAIL_ONCE": str(fired)}
-    system = running.start(tmp_path / "data", "--broker", broker, *group.options, environment=environment)
-    try:
+    environment = {**group.environment, "JOBBER_FAIL": group.armed}
+    with started(tmp_path, broker, environment, group.options) as (system, fired):
         group.passes(system, tmp_path)
         expect_nothing_left(system)
-        assert sorted(path.name for path in fired.iterdir()) == sorted(f"{point}.1" for point in (*group.points, *group.errors))
-    finally:
-        code = system.stop()
-    assert code == 0, system.said()
+        assert fired() == sorted((*group.points, *group.errors))
+
+
+#: What expires has a system of its own: nothing else lasts there.
+TOGETHER = {"all": [name for name in GROUPS if name != "expiring"], "expiring": ["expiring"]}
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.parametrize("names", TOGETHER)
 @pytest.mark.parametrize("broker", ["embedded", pytest.param("pulsar", marks=pytest.mark.pulsar)])
-def test_an_error_at_every_point_is_survived_too(tmp_path: Path, broker: str) -> None:
-    fired = tmp_path / "fired"
-    fired.mkdir()
-    armed = ",".join(f"{point}:1:error" for point in faults.POINTS)
-    environment = {**SMALL, "JOBBER_FAIL": armed, "JOBBER_FAIL_ONCE": str(fired)}
-    system = running.start(tmp_path / "data", "--broker", broker, environment=environment)
-    try:
-        for group in GROUPS.values():
+def test_an_error_at_every_point_is_survived_too(tmp_path: Path, broker: str, names: str) -> None:
+    groups = [GROUPS[name] for name in TOGETHER[names]]
+    points = [point for group in groups for point in group.points]
+    environment = {"JOBBER_FAIL": ",".join(f"{point}:1:error" for point in points)}
+    for group in groups:
+        environment |= group.environment
+    with started(tmp_path, broker, environment) as (system, fired):
+        for group in groups:
             group.passes(system, tmp_path)
         expect_nothing_left(system)
-        assert sorted(path.name for path in fired.iterdir()) == sorted(f"{point}.1" for point in faults.POINTS)
-    finally:
-        code = system.stop()
-    assert code == 0, system.said()
+        assert fired() == sorted(points)

@@ -149,6 +149,21 @@ async def test_closing_is_idempotent_and_needs_no_batch(products: Products) -> N
     assert first.closed_at.seconds > 0
 
 
+async def test_forgetting_jobs_empties_their_rejects_and_keeps_their_receipts(products: Products) -> None:
+    gone, kept = (Sent.of(frame(5), rejected=2, rejects=b"the rejects") for _ in range(2))
+    await products.load(gone, kept)
+    for _ in range(2):
+        await products.call("ForgetJobs", pb.ForgetJobsRequest(job_ids=[gone.job_id, uuid7()]))
+    (outcome,), (other,) = await products.load(gone), await products.load(kept)
+    assert (outcome.receipt.inserted, outcome.receipt.rejected, outcome.receipt.rejects) == (5, 2, b"")
+    assert other.receipt.rejects == b"the rejects"
+    assert products.count(gone.job_id) == 5
+    for wrong in (["no id"], [uuid7() for _ in range(1001)]):
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await products.call("ForgetJobs", pb.ForgetJobsRequest(job_ids=wrong))
+        assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_closing_tells_all_receipts_in_pages(products: Products, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger_module, "PAGE_BYTES", 1000)
     job = uuid7()

@@ -109,8 +109,21 @@ def expect_nothing_left(system: System) -> None:
     idle = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%%' AND pid <> pg_backend_pid()"
     until(lambda: system.rows(idle) == [(0,)], what="the end of all transactions")
     assert system.rows("SELECT count(*) FROM pg_prepared_xacts") == [(0,)]
+    until(lambda: not stray_blobs(system), what="the end of blobs that nothing refers to")
     incoming = system.folder / "blobs" / ".incoming"
     until(lambda: not incoming.exists() or not list(incoming.iterdir()), what="the end of all half-written files")
+
+
+def blobs(system: System) -> set[str]:
+    """Keys of all whole blobs."""
+    root = system.folder / "blobs"
+    return {f"{path.relative_to(root)}" for path in root.rglob("*") if path.is_file() and path.parent.name != ".incoming"}
+
+
+def stray_blobs(system: System) -> set[str]:
+    """Those that no upload and no job refers to."""
+    used = "SELECT blob_key FROM jobs.uploads UNION SELECT blob_key FROM jobs.jobs WHERE blob_key IS NOT NULL"
+    return blobs(system) - {key for (key,) in system.rows(used)}
 
 
 def gone(client: Client, job_id: str) -> bool:

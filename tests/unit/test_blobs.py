@@ -214,3 +214,35 @@ async def test_it_is_on_the_disk_when_put_answers(tmp_path: Path, monkeypatch: p
     await Blobs(f"file://{tmp_path}/blobs").put("uploads/a", feed(b"1"), LIMIT)
     after = "['blobs/uploads/a']"
     assert synced == ["file", f"blobs/uploads {after}", f"blobs {after}", f". {after}"]
+
+
+async def test_all_keys_are_told_in_pages(blobs: Blobs) -> None:
+    keys = {f"uploads/{number}" for number in range(7)} | {"inline/1"}
+    for key in keys:
+        await blobs.put(key, feed(b"1"), LIMIT)
+    pages = [page async for page in blobs.keys(3)]
+    assert {key for page in pages for key in page} == keys
+    assert max(map(len, pages)) <= 3
+    assert [page async for page in blobs.keys(100)] != []
+
+
+async def test_there_are_no_keys_before_the_first_blob(tmp_path: Path) -> None:
+    assert [page async for page in Blobs(f"file://{tmp_path}/none").keys(3)] == []
+
+
+async def test_what_is_being_written_is_neither_told_nor_tidied_away(tmp_path: Path) -> None:
+    blobs, other = Blobs(f"file://{tmp_path}"), Blobs(f"file://{tmp_path}")
+    seen: list[list[str]] = []
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"1" * PIECE
+        while not list(tmp_path.glob(".incoming/*")):
+            await asyncio.sleep(0.01)
+        (tmp_path / ".incoming" / "of-a-killed-one").touch()
+        await other.tidy()
+        seen.extend([page async for page in other.keys(3)])
+        yield b"2"
+
+    await blobs.put("uploads/a", slowly(), LIMIT)
+    assert seen == []
+    assert files(tmp_path) == ["uploads/a"]

@@ -16,6 +16,8 @@ CREATE TABLE jobs.uploads (
     sha256 bytea NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE INDEX uploads_by_blob ON jobs.uploads (blob_key);
+CREATE INDEX uploads_by_age ON jobs.uploads (created_at);
 CREATE INDEX uploads_by_name ON jobs.uploads (owner_id, file_name, created_at DESC);
 
 CREATE TABLE jobs.jobs (
@@ -62,8 +64,13 @@ CREATE TABLE jobs.jobs (
     changes bigint NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at timestamptz,
-    ended_at timestamptz
+    ended_at timestamptz,
+    -- When its input, rejects and results were let go of (retention.py).
+    expired_at timestamptz
 );
+CREATE INDEX jobs_by_upload ON jobs.jobs (upload_id) WHERE upload_id IS NOT NULL;
+CREATE INDEX jobs_by_blob ON jobs.jobs (blob_key) WHERE blob_key IS NOT NULL;
+CREATE INDEX jobs_kept ON jobs.jobs (ended_at) WHERE ended_at IS NOT NULL AND expired_at IS NULL;
 CREATE UNIQUE INDEX jobs_idempotency ON jobs.jobs (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX jobs_of_owner ON jobs.jobs (owner_id, number DESC);
 -- Jobs that have something left to dispatch.
@@ -107,6 +114,15 @@ CREATE TABLE jobs.receipts (
 -- The blocks are compressed already.
 ALTER TABLE jobs.receipts ALTER COLUMN rejects SET STORAGE EXTERNAL;
 ALTER TABLE jobs.receipts ALTER COLUMN results SET STORAGE EXTERNAL;
+
+-- Blobs that nothing seems to refer to (retention.py). One that is doomed may be gone: no row may refer to it any more.
+CREATE TABLE jobs.strays (
+    blob_key text PRIMARY KEY,
+    seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    doomed_at timestamptz,
+    deleted_at timestamptz
+);
+CREATE INDEX strays_due ON jobs.strays (seen_at) WHERE deleted_at IS NULL;
 
 -- Who did what; it only grows.
 CREATE TABLE jobs.audit (

@@ -227,3 +227,13 @@ class CloseJobResponse(_message.Message):
     receipts: _containers.RepeatedCompositeFieldContainer[_receipt_pb2.Receipt]
     closed_at: _timestamp_pb2.Timestamp
     def __init__(self, receipts: _Optional[_Iterable[_Union[_receipt_pb2.Receipt, _Mapping]]] = ..., closed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ForgetJobsRequest(_message.Message):
+    __slots__ = ("job_ids",)
+    JOB_IDS_FIELD_NUMBER: _ClassVar[int]
+    job_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, job_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ForgetJobsResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -95,6 +95,11 @@ class ProductsServiceStub:
                 request_serializer=jobber_dot_products_dot_v1_dot_products__pb2.CloseJobRequest.SerializeToString,
                 response_deserializer=jobber_dot_products_dot_v1_dot_products__pb2.CloseJobResponse.FromString,
                 _registered_method=True)
+        self.ForgetJobs = channel.unary_unary(
+                '/jobber.products.v1.ProductsService/ForgetJobs',
+                request_serializer=jobber_dot_products_dot_v1_dot_products__pb2.ForgetJobsRequest.SerializeToString,
+                response_deserializer=jobber_dot_products_dot_v1_dot_products__pb2.ForgetJobsResponse.FromString,
+                _registered_method=True)
 
 
 class ProductsServiceServicer:
@@ -176,6 +181,13 @@ class ProductsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForgetJobs(self, request, context):
+        """Empties what the ledger keeps of the records of jobs that have ended: their rejects. Counts stay. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProductsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -238,6 +250,11 @@ def add_ProductsServiceServicer_to_server(servicer, server):
                     servicer.CloseJob,
                     request_deserializer=jobber_dot_products_dot_v1_dot_products__pb2.CloseJobRequest.FromString,
                     response_serializer=jobber_dot_products_dot_v1_dot_products__pb2.CloseJobResponse.SerializeToString,
+            ),
+            'ForgetJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetJobs,
+                    request_deserializer=jobber_dot_products_dot_v1_dot_products__pb2.ForgetJobsRequest.FromString,
+                    response_serializer=jobber_dot_products_dot_v1_dot_products__pb2.ForgetJobsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -565,6 +582,33 @@ class ProductsService:
             '/jobber.products.v1.ProductsService/CloseJob',
             jobber_dot_products_dot_v1_dot_products__pb2.CloseJobRequest.SerializeToString,
             jobber_dot_products_dot_v1_dot_products__pb2.CloseJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobber.products.v1.ProductsService/ForgetJobs',
+            jobber_dot_products_dot_v1_dot_products__pb2.ForgetJobsRequest.SerializeToString,
+            jobber_dot_products_dot_v1_dot_products__pb2.ForgetJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

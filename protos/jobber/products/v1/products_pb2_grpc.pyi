@@ -49,6 +49,8 @@ class ProductsServiceStub:
     """
     CloseJob: _grpc.UnaryStreamMultiCallable[_products_pb2.CloseJobRequest, _products_pb2.CloseJobResponse]
     """After its answer no row of the job can appear any more. Answers every receipt of the job."""
+    ForgetJobs: _grpc.UnaryUnaryMultiCallable[_products_pb2.ForgetJobsRequest, _products_pb2.ForgetJobsResponse]
+    """Empties what the ledger keeps of the records of jobs that have ended: their rejects. Counts stay. Idempotent."""
 
 @_typing.type_check_only
 class ProductsServiceAsyncStub(ProductsServiceStub):
@@ -71,6 +73,8 @@ class ProductsServiceAsyncStub(ProductsServiceStub):
     """
     CloseJob: _aio.UnaryStreamMultiCallable[_products_pb2.CloseJobRequest, _products_pb2.CloseJobResponse]  # type: ignore[assignment]
     """After its answer no row of the job can appear any more. Answers every receipt of the job."""
+    ForgetJobs: _aio.UnaryUnaryMultiCallable[_products_pb2.ForgetJobsRequest, _products_pb2.ForgetJobsResponse]  # type: ignore[assignment]
+    """Empties what the ledger keeps of the records of jobs that have ended: their rejects. Counts stay. Idempotent."""
 
 class ProductsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns products and categories. Callers must carry the service credential."""
@@ -162,5 +166,13 @@ class ProductsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_products_pb2.CloseJobResponse], _abc.AsyncIterator[_products_pb2.CloseJobResponse]]:
         """After its answer no row of the job can appear any more. Answers every receipt of the job."""
+
+    @_abc_1.abstractmethod
+    def ForgetJobs(
+        self,
+        request: _products_pb2.ForgetJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_products_pb2.ForgetJobsResponse, _abc.Awaitable[_products_pb2.ForgetJobsResponse]]:
+        """Empties what the ledger keeps of the records of jobs that have ended: their rejects. Counts stay. Idempotent."""
 
 def add_ProductsServiceServicer_to_server(servicer: ProductsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
