@@ -7,10 +7,12 @@ error id whose cause is only in the log.
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
+from google.protobuf import duration_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
@@ -26,6 +28,11 @@ from protos.client import MAX_MESSAGE_BYTES
 MAX_METADATA_BYTES = 8 << 10
 #: Streams of one connection at once; more wait in the client.
 MAX_STREAMS = 1000
+
+#: Of google.rpc.ErrorInfo: in whose words its reason is.
+DOMAIN = "jobber"
+#: Where clients look for a rich status.
+DETAILS = "grpc-status-details-bin"
 
 STATUS: Sequence[tuple[type[errors.JobberError], grpc.StatusCode]] = (
     (errors.NotFound, grpc.StatusCode.NOT_FOUND),
@@ -112,7 +119,8 @@ class _Credential(aio.ServerInterceptor):
 
 
 async def _refuse(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
-    await context.abort(grpc.StatusCode.UNAUTHENTICATED, "This call needs the service credential.")
+    sentence, reason = "This call needs the service credential.", errors.Unauthenticated.code
+    await _refuse_with(context, grpc.StatusCode.UNAUTHENTICATED, sentence, reason, {})
     yield  # An async generator, though it never gets here.
 
 
@@ -167,7 +175,25 @@ async def _abort(method: str, fault: Exception, context: Context) -> NoReturn:
     if isinstance(fault, aio.AbortError | asyncio.CancelledError):
         raise fault
     if isinstance(fault, errors.JobberError):
-        await context.abort(status_of(fault), fault.message)
+        seconds = fault.retry_after if isinstance(fault, errors.RateLimited) else None
+        await _refuse_with(context, status_of(fault), fault.message, fault.code, {}, seconds)
     error_id = str(uuid.uuid4())
     event("bug", f"{method} failed.", level=logging.ERROR, error=fault, error_id=error_id, method=method)
-    await context.abort(grpc.StatusCode.INTERNAL, f"Internal error {error_id}")
+    known = {"error_id": error_id}
+    await _refuse_with(context, grpc.StatusCode.INTERNAL, f"Internal error {error_id}", errors.JobberError.code, known)
+
+
+async def _refuse_with(
+    context: Context,
+    code: grpc.StatusCode,
+    message: str,
+    reason: str,
+    known: Mapping[str, str],
+    retry_after: int | None = None,
+) -> NoReturn:
+    """End the call with a rich status (google.rpc.Status): its code, the same reason as GraphQL's, when to come back."""
+    rich = status_pb2.Status(code=code.value[0], message=message)
+    rich.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=known))
+    if retry_after is not None:
+        rich.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=retry_after)))
+    await context.abort(code, message, trailing_metadata=((DETAILS, rich.SerializeToString()),))

@@ -15,7 +15,7 @@ from grpc import aio
 from api import tokens
 from api.audit import Actor
 from api.scopes import JOBS_READ, JOBS_WRITE
-from jobber.credentials import service_token
+from jobber.credentials import Tls, service_token
 from jobber.errors import Forbidden, Unauthenticated, Unavailable
 from jobber.log import event
 from protos import client
@@ -85,9 +85,9 @@ class Identity:
     users then take effect when auth is back.
     """
 
-    def __init__(self, addresses: str, jwt_secret: str) -> None:
+    def __init__(self, addresses: str, jwt_secret: str, tls: Tls | None = None) -> None:
         self._secret = jwt_secret
-        self._channel = aio.insecure_channel(client.target(addresses), options=list(client.OPTIONS))
+        self._channel = client.aio_channel(addresses, tls)
         self._stub: AuthServiceAsyncStub = AuthServiceStub(self._channel)
         self._metadata = client.credential(service_token(jwt_secret))
         self._known: OrderedDict[bytes, Caller] = OrderedDict()

@@ -28,7 +28,7 @@ from starlette.types import ASGIApp
 
 from api.connections import PATIENCE, ImpatientHttp
 from jobber import errors
-from jobber.credentials import service_token
+from jobber.credentials import Tls, service_token
 from jobber.log import configure, event, hide
 from jobber.settings import ServiceSettings
 
@@ -60,7 +60,7 @@ async def run(
         listener = _listen(settings.host, http_port)
         http = _Uvicorn(_config(app, settings))
         if server is not None:
-            grpc_port = _add_port(server, settings.host, grpc_port)
+            grpc_port = _add_port(server, settings.host, grpc_port, settings.tls)
             await server.start()
 
         def signalled() -> None:
@@ -190,11 +190,15 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _add_port(server: grpc.aio.Server, host: str, port: int) -> int:
+def _add_port(server: grpc.aio.Server, host: str, port: int, tls: Tls | None) -> int:
     # gRPC says only that it failed, and writes lines of its own to stderr: try the port first.
     _listen(host, port).close()
     try:
-        return server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if tls is None:
+            return server.add_insecure_port(address)
+        pair = (tls.key, tls.certificate)
+        return server.add_secure_port(address, grpc.ssl_server_credentials([pair], tls.authority, require_client_auth=True))
     except RuntimeError as fault:
         raise PortTaken(f"gRPC cannot listen on {host}:{port}: {fault}") from fault
 

@@ -1,11 +1,36 @@
-"""The credential that services show each other: derived from JWT_SECRET, so that one secret configures a deployment."""
+"""What services show each other: a token derived from JWT_SECRET, so that one secret configures a deployment, and, where it is
+configured, certificates of a common authority."""
 
 import base64
 import hashlib
 import hmac
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobber.errors import InvalidData
 
 #: Changing the label invalidates every service token; so does changing JWT_SECRET.
 LABEL = b"jobber service token v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Certificates for gRPC in both directions: each side shows its own, and takes only those of `authority`. PEM."""
+
+    authority: bytes
+    certificate: bytes
+    key: bytes
+
+    @staticmethod
+    def read(authority: Path, certificate: Path, key: Path) -> "Tls":
+        """From files.
+
+        Raises InvalidData for one that cannot be read.
+        """
+        try:
+            return Tls(authority.read_bytes(), certificate.read_bytes(), key.read_bytes())
+        except OSError as fault:
+            raise InvalidData(f"The gRPC certificate {fault.filename} cannot be read: {fault.strerror}.") from fault
 
 
 def service_token(jwt_secret: str) -> str:

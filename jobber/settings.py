@@ -11,6 +11,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from jobber.credentials import Tls
+from jobber.errors import InvalidData
+
 #: RFC 7518 3.2: a key for HS256 has at least 256 bits.
 MIN_SECRET_BYTES = 32
 #: A random text of that length has more; fewer are a key held down, or a word said over and over.
@@ -42,6 +45,12 @@ class ServiceSettings(BaseSettings):
     start_timeout: float = 300
     #: Seconds that a stopping service gives what is in flight.
     grace: float = 20
+    #: PEM file of the authority whose certificates gRPC takes, from services and clients alike (mTLS); with the next two.
+    grpc_authority: Path | None = None
+    #: PEM file of this service's certificate.
+    grpc_certificate: Path | None = None
+    #: PEM file of its key.
+    grpc_key: Path | None = None
     #: The least that is logged.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -56,6 +65,24 @@ class ServiceSettings(BaseSettings):
         if len(value.encode()) < MIN_SECRET_BYTES:
             raise ValueError(f"JWT_SECRET has {len(value.encode())} bytes and needs at least {MIN_SECRET_BYTES}; {_HOW}")
         return value
+
+    @property
+    def tls(self) -> Tls | None:
+        """Certificates for gRPC; None: it is not encrypted. Raises InvalidData for a file that cannot be read."""
+        if not (self.grpc_authority and self.grpc_certificate and self.grpc_key):
+            return None
+        return Tls.read(self.grpc_authority, self.grpc_certificate, self.grpc_key)
+
+    @model_validator(mode="after")
+    def _all_or_no_certificates(self) -> Self:
+        given = [self.grpc_authority, self.grpc_certificate, self.grpc_key]
+        if any(given) and not all(given):
+            raise ValueError("mTLS needs JOBBER_GRPC_AUTHORITY, JOBBER_GRPC_CERTIFICATE and JOBBER_GRPC_KEY, all three")
+        try:
+            _ = self.tls
+        except InvalidData as fault:
+            raise ValueError(fault.message.removesuffix(".")) from fault
+        return self
 
     @model_validator(mode="after")
     def _not_an_example(self) -> Self:

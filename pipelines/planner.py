@@ -47,7 +47,7 @@ def work(settings: ExecutorSettings, transport: TransportSettings, stopping: thr
     wait_until_reachable("the jobs service", settings.jobs_grpc_service_url, stopping, settings)
     consumer = open_consumer(transport, [Group(tuple(f"{kind.name}.{Lane.PLAN}" for kind in kinds), 1)], "plan")
     room = Room(1)
-    jobs = Jobs(settings.jobs_grpc_service_url, settings.jwt_secret, executor_name(), stopping)
+    jobs = Jobs(settings.jobs_grpc_service_url, settings.jwt_secret, executor_name(), stopping, settings.tls)
     source = TransportSource(consumer, room, stopping)
     isolation = Isolation(
         memory=settings.isolated_memory, seconds=settings.isolated_seconds, modules=settings.job_modules, beat=lambda: None

@@ -1,9 +1,39 @@
 """How every client reaches a gRPC service: addresses, limits, keep-alive and the service credential."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+
+import grpc
+from grpc import aio
+
+from jobber.credentials import Tls
 
 #: A batch's Arrow stream goes in chunks of 1 MiB, but receipts carry whole blocks of rejects.
 MAX_MESSAGE_BYTES = 64 << 20
+
+#: What may be asked twice is asked again when the connection broke under it: reads alone. Everything else counts or writes,
+#: and who calls it knows best when to come back.
+READS: Mapping[str, Sequence[str]] = {
+    "jobber.auth.v1.AuthService": ("Authenticate", "GetUsers"),
+    "jobber.products.v1.ProductsService": ("GetProduct", "ListProducts", "GetCategory", "ListCategories"),
+}
+SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [
+        {
+            "name": [{"service": service, "method": method} for service, methods in READS.items() for method in methods],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.03s",
+                "maxBackoff": "0.2s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    # Not while a service is down altogether: a retry for every tenth answer.
+    "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.1},
+}
 
 OPTIONS: Sequence[tuple[str, str | int]] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -16,8 +46,26 @@ OPTIONS: Sequence[tuple[str, str | int]] = (
     ("grpc.max_reconnect_backoff_ms", 2000),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
 )
+
+
+def channel(addresses: str, tls: Tls | None) -> grpc.Channel:
+    """A channel for threads."""
+    if tls is None:
+        return grpc.insecure_channel(target(addresses), options=list(OPTIONS))
+    return grpc.secure_channel(target(addresses), _credentials(tls), options=list(OPTIONS))
+
+
+def aio_channel(addresses: str, tls: Tls | None) -> aio.Channel:
+    """A channel for an event loop."""
+    if tls is None:
+        return aio.insecure_channel(target(addresses), options=list(OPTIONS))
+    return aio.secure_channel(target(addresses), _credentials(tls), options=list(OPTIONS))
+
+
+def _credentials(tls: Tls) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(tls.authority, tls.key, tls.certificate)
 
 
 def target(addresses: str) -> str:

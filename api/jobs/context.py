@@ -19,7 +19,7 @@ from api.jobs.products_client import ProductsClient
 from api.jobs.rejects import Rejects
 from api.jobs.store import Store
 from api.jobs.submission import Desk
-from jobber.credentials import service_token
+from jobber.credentials import Tls, service_token
 from jobber.errors import Unauthenticated, Unavailable
 from jobber.job import JobType
 from jobber.settings import JobsSettings
@@ -43,8 +43,8 @@ class Person:
 class Directory:
     """Looks users up in auth."""
 
-    def __init__(self, addresses: str, jwt_secret: str) -> None:
-        self._channel = grpc.aio.insecure_channel(client.target(addresses), options=list(client.OPTIONS))
+    def __init__(self, addresses: str, jwt_secret: str, tls: Tls | None = None) -> None:
+        self._channel = client.aio_channel(addresses, tls)
         self._stub: AuthServiceAsyncStub = AuthServiceStub(self._channel)
         self._metadata = client.credential(service_token(jwt_secret))
 

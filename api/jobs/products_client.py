@@ -7,7 +7,7 @@ import grpc
 import grpc.aio
 
 from api.jobs.wire import receipt_from
-from jobber.credentials import service_token
+from jobber.credentials import Tls, service_token
 from jobber.errors import Unavailable
 from jobber.model import BatchKey, Receipt
 from protos import client
@@ -26,8 +26,8 @@ CLOSE_DEADLINE = 30.0
 class ProductsClient:
     """One channel to products, for charges and for closing jobs."""
 
-    def __init__(self, addresses: str, jwt_secret: str) -> None:
-        self._channel = grpc.aio.insecure_channel(client.target(addresses), options=list(client.OPTIONS))
+    def __init__(self, addresses: str, jwt_secret: str, tls: Tls | None = None) -> None:
+        self._channel = client.aio_channel(addresses, tls)
         self._stub: ProductsServiceAsyncStub = ProductsServiceStub(self._channel)
         self._metadata = client.credential(service_token(jwt_secret))
 

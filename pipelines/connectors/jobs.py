@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import grpc
 
-from jobber.credentials import service_token
+from jobber.credentials import Tls, service_token
 from pipelines import wire
 from pipelines.retry import retry
 from pipelines.work import Batch, Failed, Planned, PlanTask, Unplannable
@@ -21,8 +21,10 @@ DEADLINE, PLAN_DEADLINE, RENEW_DEADLINE = 15.0, 60.0, 5.0
 class Jobs:
     """JobsService."""
 
-    def __init__(self, addresses: str, jwt_secret: str, executor: str, stopping: threading.Event) -> None:
-        self._channel = grpc.insecure_channel(client.target(addresses), options=list(client.OPTIONS))
+    def __init__(
+        self, addresses: str, jwt_secret: str, executor: str, stopping: threading.Event, tls: Tls | None = None
+    ) -> None:
+        self._channel = client.channel(addresses, tls)
         self._stub = JobsServiceStub(self._channel)
         self._metadata = client.credential(service_token(jwt_secret))
         self._executor = executor

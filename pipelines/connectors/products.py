@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import grpc
 
-from jobber.credentials import service_token
+from jobber.credentials import Tls, service_token
 from jobber.model import BatchKey
 from pipelines import wire
 from pipelines.retry import retry
@@ -29,8 +29,8 @@ Outcome = receipt_pb2.Receipt | Closed | Failed
 class Products:
     """ProductsService."""
 
-    def __init__(self, addresses: str, jwt_secret: str, stopping: threading.Event) -> None:
-        self._channel = grpc.insecure_channel(client.target(addresses), options=list(client.OPTIONS))
+    def __init__(self, addresses: str, jwt_secret: str, stopping: threading.Event, tls: Tls | None = None) -> None:
+        self._channel = client.channel(addresses, tls)
         self._stub = ProductsServiceStub(self._channel)
         self._metadata = client.credential(service_token(jwt_secret))
         self._stopping = stopping

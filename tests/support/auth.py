@@ -106,6 +106,8 @@ class AuthProcess:
     def _read(self) -> None:
         assert self.process.stderr
         for line in self.process.stderr:
+            if not line.startswith("{"):
+                continue  # gRPC's core speaks for itself when a handshake fails.
             event = json.loads(line)
             self.log.append(event)
             self._lines.put(event)
