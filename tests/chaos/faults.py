@@ -25,6 +25,8 @@ PACE = 2.5
 FROZEN = (20.0, 40.0)
 #: Seconds that a network is bad, and that a disk is full.
 CUT, FULL = (3.0, 12.0), (2.0, 6.0)
+#: Seconds that a kill waits for somebody to kill.
+COMES_BACK = 15.0
 #: At once: more leave nothing that works.
 FROZEN_AT_ONCE = 2
 
@@ -55,7 +57,9 @@ def schedule(seed: int, count: int, *, pulsar: bool) -> list[Fault]:
     others = max(1, count // 11)
     kills = ["kill"] * (count - others)
     brokers = max(1, count // 20) if pulsar else 0
-    kinds = [*kills, *dice.choices(list(OTHERS), list(OTHERS.values()), k=others)]
+    # Each kind at least once, as far as there is room.
+    once = dice.sample(list(OTHERS), min(others, len(OTHERS)))
+    kinds = [*kills, *once, *dice.choices(list(OTHERS), list(OTHERS.values()), k=others - len(once))]
     dice.shuffle(kinds)
     made = []
     for kind in kinds:
@@ -101,16 +105,16 @@ class Nemesis:
     # Kills.
 
     def _kill(self, fault: Fault) -> bool:
-        pids = self._pids(fault.target)
-        if not pids:
-            return False
-        pid = pids[int(fault.dice * len(pids))]
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return False
-        self.kills += 1
-        return True
+        deadline = time.monotonic() + COMES_BACK
+        while time.monotonic() < deadline:
+            # Killed just before: it is about to be started again.
+            pids = self._pids(fault.target)
+            with contextlib.suppress(ProcessLookupError, IndexError):
+                os.kill(pids[int(fault.dice * len(pids))], signal.SIGKILL)
+                self.kills += 1
+                return True
+            time.sleep(0.1)
+        return False
 
     def _pids(self, target: str) -> list[int]:
         """Processes of the target now, in a stable order."""
