@@ -18,7 +18,7 @@ from jobber.local import child
 
 #: Seconds before a part that ended is started again; doubled for each early end in a row.
 FIRST_DELAY, LAST_DELAY = 0.1, 5.0
-#: A part that ran so long, in seconds, did not end early.
+#: A part that ran so long, in seconds, did not end early: it was ready, which takes 2, and worked.
 LONG_RUN = 5.0
 #: A part that ends so often before the system was ever ready cannot start here.
 TRIES_AT_START = 3

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,16 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from jobber import errors
 from jobber.cli.client import Client
 from jobber.errors import Unavailable
-from jobber.local.child import HOME
 from tests.chaos import faults as chaos
-from tests.chaos.checker import Database, Watcher, compare, left_over
-from tests.chaos.people import RESUME, Model, Person
+from tests.chaos.compare import compare
+from tests.chaos.database import Database
+from tests.chaos.leftover import left_over, running
+from tests.chaos.model import Model
+from tests.chaos.people import RESUME, Person
+from tests.chaos.sabotage import WITHOUT, sabotage
 from tests.chaos.toxiproxy import Toxiproxy
+from tests.chaos.watcher import Watcher
 from tests.support.system import System, start
 
 PEOPLE = 4
@@ -30,8 +31,8 @@ PEOPLE = 4
 RECOVERY = 60.0
 #: Records a second that a shared machine loads at the least; what is left of work is measured by it.
 SPEED = 20_000
-#: Bytes of the small disk for inputs.
-DISK = 256 << 20
+#: Folders of the system that lie on small disks, which can be filled, and their bytes.
+DISKS = {"blobs": 1 << 30, "postgres": 4 << 30}
 
 PROMISES = {
     "I1": "every record ends exactly once",
@@ -40,9 +41,10 @@ PROMISES = {
     "I4": "an answered submission survives",
     "I5": "no row appears after an answered cancel",
     "I6": "terminal is final",
+    "I7": "a batch is always the same records",
     "I8": "progress only grows, up to the total",
     "I9": "only poison is POISON",
-    "I11": "rejects are what they should be",
+    "I11": "rejects keep row, column, code, message and raw text",
     "I17": "nothing is left over",
 }
 
@@ -74,7 +76,7 @@ class Verdict:
             yield "found nobody to inflict: " + ", ".join(f"{count} {name}" for name, count in self.impossible.items())
         jobs = ", ".join(f"{count} {state}" for state, count in self.jobs.most_common())
         yield f"{sum(self.jobs.values())} jobs ({jobs}) of {self.records:,} records"
-        yield f"{self.answered} answered submissions, {self.samples} samples of progress"
+        yield f"{self.answered} answered submissions; progress was sampled {self.samples} times"
         yield f"all ended {self.recovery:.1f} s after the last fault"
         for what in self.missing:
             yield f"NOT TRIED {what}"
@@ -83,21 +85,29 @@ class Verdict:
             yield f"{promise:4} {text:55} {verdict}"
 
 
-def run(seed: int, count: int, *, broker: str, folder: Path, tell: Callable[[str], None]) -> Verdict:
-    """The campaign; `folder` keeps data and logs."""
+def run(
+    seed: int, count: int, *, broker: str, folder: Path, tell: Callable[[str], None], without: str | None = None
+) -> Verdict:
+    """The campaign; `folder` keeps data and logs. `without` takes one of MECHANISMS away: then something must break."""
     verdict, model = Verdict(seed, broker), Model()
     with contextlib.ExitStack() as stack:
         toxiproxy = stack.enter_context(contextlib.closing(Toxiproxy(folder / "toxiproxy.log")))
-        blobs = stack.enter_context(_small_disk(folder / "up" / "blobs", verdict))
-        system = _system(folder, toxiproxy.url, broker)
+        disks = [
+            disk
+            for name, size in DISKS.items()
+            if (disk := stack.enter_context(_small_disk(folder / "up" / name, size, verdict))) is not None
+        ]
+        system = _system(folder, toxiproxy.url, broker, without or "")
         stack.callback(system.kill_up)
+        if without:
+            sabotage(system.state["database"], without)
         database = Database(lambda: str(system.state["database"]))
         watcher = Watcher(database, model)
         watcher.start()
         people = [Person(n, seed, _user(system, n), folder, model, database.count) for n in range(PEOPLE)]
         for person in people:
             person.start()
-        nemesis = chaos.Nemesis(system, toxiproxy.url, blobs, tell)
+        nemesis = chaos.Nemesis(system, toxiproxy.url, disks, tell)
         for fault in chaos.schedule(seed, count, pulsar=broker == "pulsar"):
             chaos.wait(fault.pause)
             nemesis.inflict(fault)
@@ -115,12 +125,14 @@ def run(seed: int, count: int, *, broker: str, folder: Path, tell: Callable[[str
         watcher.join()
         admin = _insist(lambda: system.login(system.state["admin"]["email"], system.state["admin"]["password"]))
         compare(model, database, admin)
-        left = left_over(database, folder / "up" / "blobs", pulsar=broker == "pulsar")
+        watcher.look()
+        left = left_over(database, folder / "up", pulsar=broker == "pulsar")
         if left:
             model.blame("I17", ", ".join(f"{number} {what}" for what, number in left.items()))
         verdict.jobs.update(row[0] for row in database.rows("SELECT state FROM jobs.jobs"))
         system.stop()
-        if processes := _left_running(folder):
+        time.sleep(1)
+        if processes := running(folder / "up"):
             model.blame("I17", f"processes that still run: {processes}")
     verdict.faults, verdict.impossible, verdict.kills = nemesis.done, nemesis.impossible, nemesis.kills
     verdict.records = sum(job.total for job in model.jobs)
@@ -128,20 +140,23 @@ def run(seed: int, count: int, *, broker: str, folder: Path, tell: Callable[[str
     return verdict
 
 
-def _system(folder: Path, api: str, broker: str) -> System:
+def _system(folder: Path, api: str, broker: str, without: str) -> System:
     replicas = ("--executors", "2", "--jobs", "2", "--products", "2", "--broker", broker)
-    environment = {"JOBBER_JOB_MODULES": "tests.support.poison", "JOBBER_GRACE": "5"}
+    modules = "tests.support.poison,tests.chaos.sabotage" if without else "tests.support.poison"
+    environment = {"JOBBER_JOB_MODULES": modules, WITHOUT: without, "JOBBER_GRACE": "5", "JOBBER_STRAY_MINUTES": "0.25"}
     program = (sys.executable, "-P", "-m", "tests.chaos.up", api, "up")
     return start(folder / "up", *replicas, environment=environment, program=program)
 
 
 @contextlib.contextmanager
-def _small_disk(place: Path, verdict: Verdict) -> Iterator[Path | None]:
+def _small_disk(place: Path, size: int, verdict: Verdict) -> Iterator[Path | None]:
     """A file system that can be filled. It takes root to mount one."""
     place.mkdir(parents=True, exist_ok=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "none", str(place)], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0755", "none", str(place)], capture_output=True, text=True
+    )
     if mounted.returncode:
-        verdict.missing.append(f"full disks: {mounted.stderr.strip()}")
+        verdict.missing.append(f"a full disk under {place.name}: {mounted.stderr.strip()}")
         yield None
         return
     try:
@@ -170,8 +185,7 @@ def _wait(system: System, database: Database, model: Model, healed: float, verdi
         waited = time.monotonic() - healed
         if waited > limit:
             model.blame("I2", f"{waited:.0f} s after the last fault, {limit:.0f} s allowed: {sorted(going.items())[:5]}")
-            if waited > 2 * limit + 120:
-                break
+            break
         for job_id, state in going.items():
             if state == "PAUSED":
                 with contextlib.suppress(errors.JobberError):
@@ -199,26 +213,11 @@ def _insist(work: Callable[[], Any]) -> Any:
             time.sleep(0.3)
 
 
-def _left_running(folder: Path) -> list[str]:
-    """Processes that were started by this `up` and live."""
-    time.sleep(1)
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(HOME) == str((folder / "up").resolve()) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(f"{process.pid} {' '.join(process.cmdline())[:80]}")
-    return found
-
-
-@contextlib.contextmanager
-def place(given: Path | None) -> Iterator[Path]:
-    """Where a campaign lives; a temporary folder goes away when all went well."""
-    if given is not None:
-        given.mkdir(parents=True, exist_ok=True)
-        yield given.resolve()
-        return
-    made = Path(tempfile.mkdtemp(prefix="jobber-chaos-"))
+def place(given: Path | None) -> Path:
+    """Where a campaign lives."""
+    if given is None:
+        given = Path(tempfile.mkdtemp(prefix="jobber-chaos-"))
+    given.mkdir(parents=True, exist_ok=True)
     # Embedded PostgreSQL runs as another user when we are root.
-    os.chmod(made, 0o755)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
+    os.chmod(given, 0o755)
+    return given.resolve()

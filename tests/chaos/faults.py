@@ -1,6 +1,7 @@
 """The schedule of faults, told by the seed alone, and how each is inflicted on real processes."""
 
 import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -25,12 +26,20 @@ PACE = 2.5
 FROZEN = (20.0, 40.0)
 #: Seconds that a network is bad, and that a disk is full.
 CUT, FULL = (3.0, 12.0), (2.0, 6.0)
+#: Toxiproxy's toxics; `cut` is none: the proxy is off. With `timeout` nothing comes back any more, and nobody is told.
+NETWORK: dict[str, dict[str, int]] = {
+    "cut": {},
+    "latency": {"latency": 400, "jitter": 300},
+    "slicer": {"average_size": 512, "size_variation": 400, "delay": 200},
+    "reset_peer": {"timeout": 150},
+    "timeout": {"timeout": 0},
+}
 #: Seconds that a kill waits for somebody to kill.
 COMES_BACK = 15.0
 #: At once: more leave nothing that works.
 FROZEN_AT_ONCE = 2
 
-#: What is killed, and how often in a hundred kills. `child` is whatever an executor has started: a planner, an isolated reader.
+#: What is killed, and how often in a hundred kills. `child` is what an executor has started: its planner, an isolated reader.
 KILLS = {"executor": 34, "jobs": 22, "products": 22, "auth": 6, "child": 6, "postgres": 5, "session": 5}
 #: What else happens, and how often in a hundred others.
 OTHERS = {"freeze": 40, "network": 35, "wipe": 10, "disk": 15}
@@ -77,11 +86,11 @@ def schedule(seed: int, count: int, *, pulsar: bool) -> list[Fault]:
 class Nemesis:
     """Inflicts faults on a running system."""
 
-    def __init__(self, system: System, api: str | None, blobs: Path | None, tell: Callable[[str], None]) -> None:
+    def __init__(self, system: System, api: str, disks: Sequence[Path], tell: Callable[[str], None]) -> None:
         self._system = system
         self._api = api
-        #: The small disk that inputs are on.
-        self._blobs = blobs
+        #: Small ones, that inputs and the database are on; none where they cannot be mounted.
+        self._disks = disks
         self._tell = tell
         self._timers: list[threading.Timer] = []
         self._frozen: set[int] = set()
@@ -92,9 +101,9 @@ class Nemesis:
 
     def inflict(self, fault: Fault) -> None:
         """Do it; faults that last end by themselves, or with `heal`."""
-        did = getattr(self, f"_{fault.kind}")(fault)
-        (self.done if did else self.impossible)[fault.name] += 1
-        self._tell(fault.name if did else f"could not {fault.name}")
+        hit = getattr(self, f"_{fault.kind}")(fault)
+        (self.done if hit else self.impossible)[f"{fault.kind} {hit or fault.target}"] += 1
+        self._tell(f"{fault.kind} {hit}" if hit else f"could not {fault.name}")
 
     def heal(self) -> None:
         """End all that still lasts."""
@@ -104,7 +113,8 @@ class Nemesis:
 
     # Kills.
 
-    def _kill(self, fault: Fault) -> bool:
+    def _kill(self, fault: Fault) -> str:
+        """Like the other faults, it answers who was hit; an empty text when nobody could be."""
         deadline = time.monotonic() + COMES_BACK
         while time.monotonic() < deadline:
             # Killed just before: it is about to be started again.
@@ -112,9 +122,9 @@ class Nemesis:
             with contextlib.suppress(ProcessLookupError, IndexError):
                 os.kill(pids[int(fault.dice * len(pids))], signal.SIGKILL)
                 self.kills += 1
-                return True
+                return fault.target
             time.sleep(0.1)
-        return False
+        return ""
 
     def _pids(self, target: str) -> list[int]:
         """Processes of the target now, in a stable order."""
@@ -135,15 +145,15 @@ class Nemesis:
 
     # What lasts.
 
-    def _freeze(self, fault: Fault) -> bool:
+    def _freeze(self, fault: Fault) -> str:
         pids = [pid for pid in self._pids(fault.target) if pid not in self._frozen]
         if not pids or len(self._frozen) >= FROZEN_AT_ONCE:
-            return False
+            return ""
         pid = pids[int(fault.dice * len(pids))]
         try:
             os.kill(pid, signal.SIGSTOP)
         except ProcessLookupError:
-            return False
+            return ""
         self._frozen.add(pid)
 
         def thaw() -> None:
@@ -152,67 +162,60 @@ class Nemesis:
             self._frozen.discard(pid)
 
         self._later(_between(FROZEN, fault.dice), thaw)
-        return True
+        return fault.target
 
-    def _network(self, fault: Fault) -> bool:
-        if self._api is None:
-            return False
+    def _network(self, fault: Fault) -> str:
         names = toxiproxy.proxies(self._api)
         name = names[int(fault.dice * len(names))]
-        kind = int(fault.dice * 1000) % 5
+        kind, toxic = list(NETWORK.items())[int(fault.dice * 1000) % len(NETWORK)]
         try:
-            if kind == 0:
-                toxiproxy.switch(self._api, name, on=False)
-            elif kind == 1:
-                toxiproxy.poison(self._api, name, "latency", {"latency": 400, "jitter": 300})
-            elif kind == 2:
-                toxiproxy.poison(self._api, name, "slicer", {"average_size": 512, "size_variation": 400, "delay": 200})
-            elif kind == 3:
-                toxiproxy.poison(self._api, name, "reset_peer", {"timeout": 150})
+            if toxic:
+                toxiproxy.poison(self._api, name, kind, toxic)
             else:
-                # Nothing comes back any more, and nobody is told.
-                toxiproxy.poison(self._api, name, "timeout", {"timeout": 0})
+                toxiproxy.switch(self._api, name, on=False)
         except Unavailable:
-            return False
-        api = self._api
-        self._later(_between(CUT, fault.dice), lambda: toxiproxy.heal(api))
-        return True
+            return ""
+        self._later(_between(CUT, fault.dice), lambda: toxiproxy.heal(self._api))
+        return f"{kind} {name}"
 
-    def _wipe(self, fault: Fault) -> bool:
+    def _wipe(self, fault: Fault) -> str:
         """The transport loses all that it holds."""
         if self._system.state["transport"].startswith("pulsar"):
-            # Its keeper starts it again on an empty folder.
+            # Away with the folder before the kill: the keeper starts it again at once.
+            folder = self._system.folder / "pulsar"
+            wiped = folder.with_name(f"pulsar.wiped.{time.monotonic_ns()}")
+            with contextlib.suppress(OSError):
+                folder.rename(wiped)
             killed = self._kill(Fault("kill", "broker", fault.dice, 0))
-            shutil.rmtree(self._system.folder / "pulsar", ignore_errors=True)
+            shutil.rmtree(wiped, ignore_errors=True)
             return killed
         try:
             with psycopg.connect(self._system.state["database"], connect_timeout=3, autocommit=True) as connection:
                 connection.execute("SET lock_timeout = '2s'")
                 connection.execute("TRUNCATE transport.messages")
         except psycopg.Error:
-            return False
-        return True
+            return ""
+        return "transport"
 
-    def _disk(self, fault: Fault) -> bool:
-        if self._blobs is None:
-            return False
-        filler = self._blobs / "filler"
+    def _disk(self, fault: Fault) -> str:
+        """No room for inputs, or none for PostgreSQL, which ends then, and is started until it finds some again."""
+        if not self._disks:
+            return ""
+        disk = self._disks[int(fault.dice * 1000) % len(self._disks)]
+        filler = disk / "filler"
+        if filler.exists():
+            return ""
         with contextlib.suppress(OSError), filler.open("wb") as file:
-            while True:
-                file.write(bytes(1 << 20))
+            for place in itertools.count():
+                os.posix_fallocate(file.fileno(), place << 20, 1 << 20)
         self._later(_between(FULL, fault.dice), lambda: filler.unlink(missing_ok=True))
-        return True
+        return disk.name
 
     def _later(self, seconds: float, end: Callable[[], None]) -> None:
         timer = threading.Timer(seconds, end)
         timer.daemon = True
         timer.start()
         self._timers.append(timer)
-
-
-def rest(faults: Sequence[Fault]) -> float:
-    """Seconds that the schedule takes."""
-    return sum(fault.pause for fault in faults)
 
 
 def _between(span: tuple[float, float], dice: float) -> float:

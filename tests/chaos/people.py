@@ -1,17 +1,18 @@
-"""People who submit all the time, by a plan that only the seed decides, and what they remember: the model of the campaign."""
+"""People who submit all the time, and what they do to their jobs; what they remember is the model of the campaign."""
 
-import json
+import contextlib
 import random
 import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from jobber import errors
 from jobber.cli.client import Client
-from jobber.jobtypes.fibonacci import sequence
 from jobber.model import State
+from tests.chaos.inputs import any_job
+from tests.chaos.model import Known, Model
 
 #: Jobs of one person that are under way at once: the system is loaded, and does not fall behind for ever.
 UNDER_WAY = 4
@@ -23,52 +24,12 @@ RESUME = "mutation($id: ID!) { jobResume(id: $id) { job { state } userErrors { c
 STATE = "query($id: ID!) { job(id: $id) { state } }"
 
 
-@dataclass
-class Known:
-    """A job as its submitter knows it."""
-
-    id: str
-    owner: str
-    name: str
-    key: str
-    data: Any
-    #: Row number -> what must be in the table: name and price, or for Fibonacci the value.
-    good: dict[int, tuple[str, str]]
-    #: Row number -> codes of its faults.
-    bad: dict[int, set[str]]
-    max_errors: int | None = None
-    canceled: bool = False
-    #: Rows that the table had of it when its cancel had been answered CANCELED.
-    rows_at_cancel: int | None = None
-
-    @property
-    def total(self) -> int:
-        """Records of the input."""
-        return len(self.good) + len(self.bad)
-
-
-@dataclass
-class Model:
-    """What all people know, and what they saw that must not be."""
-
-    jobs: list[Known] = field(default_factory=list)
-    #: Promise -> the first piece of evidence.
-    broken: dict[str, str] = field(default_factory=dict)
-    #: Submissions that were answered, also repeated ones.
-    answered: int = 0
-    refused: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def blame(self, promise: str, evidence: str) -> None:
-        """A promise does not hold."""
-        with self.lock:
-            self.broken.setdefault(promise, evidence)
-
-
 class Person(threading.Thread):
     """Submits, repeats, cancels, pauses."""
 
-    def __init__(self, number: int, seed: int, client: Client, folder: Path, model: Model, counted: Any) -> None:
+    def __init__(
+        self, number: int, seed: int, client: Client, folder: Path, model: Model, counted: Callable[[str], int]
+    ) -> None:
         super().__init__(name=f"person {number}", daemon=True)
         self.number = number
         self.random = random.Random(f"{seed} {number}")
@@ -96,31 +57,30 @@ class Person(threading.Thread):
 
     def _ended(self, job: Known) -> bool:
         try:
-            if State(self.client.ask(STATE, {"id": job.id})["job"]["state"]).terminal:
-                self._mine.remove(job)
-                return True
+            seen = self.client.ask(STATE, {"id": job.id})["job"]
         except errors.Transient:
-            pass
-        except TypeError:
+            return False
+        if seen is None:
             self.model.blame("I4", f"job {job.id} was answered and is not there")
-            self._mine.remove(job)
-            return True
-        return False
+        elif not State(seen["state"]).terminal:
+            return False
+        self._mine.remove(job)
+        return True
 
     def _one(self) -> None:
         """One submission, and perhaps more that a person does to a job."""
         self._serial += 1
         key = f"{self.number}-{self._serial}"
-        known = self._input(key)
-        options: dict[str, Any] = {}
-        if known.max_errors is not None:
-            options["maxErrors"] = str(known.max_errors)
+        known, path = any_job(key, self.random, self.folder)
+        if path is not None and not self._uploaded(known, path):
+            return
+        options = {"maxErrors": str(known.max_errors)} if known.max_errors is not None else {}
         first = self._submitted(known, options)
+        with self.model.lock:
+            (self.model.unanswered if first is None else self.model.jobs).append(known)
         if first is None:
             return
         known.id = first
-        with self.model.lock:
-            self.model.jobs.append(known)
         self._mine.append(known)
         dice = self.random.random()
         if dice < 0.15:
@@ -174,94 +134,29 @@ class Person(threading.Thread):
     def _pause(self, known: Known) -> None:
         if self._insist(PAUSE, known) is not None:
             self.enough.wait(self.random.random() * 3)
-        # A frozen service may carry a pause out long after: it is looked for until the job has ended.
-        self.resume(known)
+        # A frozen service may carry a pause out long after: the campaign looks for it until the job has ended.
+        self._insist(RESUME, known)
 
-    def resume(self, known: Known) -> None:
-        """Let the job go on, if it is paused."""
-        self._insist(RESUME, known, always=True)
-
-    def _insist(self, mutation: str, known: Known, *, always: bool = False) -> Any:
-        """Ask until it is answered, whatever the answer."""
-        while always or not self.enough.is_set():
-            try:
+    def _insist(self, mutation: str, known: Known) -> dict[str, Any] | None:
+        """Ask until it is answered, whatever the answer, or the campaign ends."""
+        while not self.enough.is_set():
+            with contextlib.suppress(errors.Transient):
                 return self.client.ask(mutation, {"id": known.id})
-            except errors.Transient:
-                time.sleep(AGAIN)
+            time.sleep(AGAIN)
         return None
 
-    # Inputs.
-
-    def _input(self, key: str) -> Known:
-        dice = self.random.random()
-        if dice < 0.08:
-            return self._numbers(key)
-        if dice < 0.16:
-            return self._poison(key)
-        count = self.random.choice((1, 1, 2, 10, 10, 300, 3_000, 20_000, 60_000))
-        records, good, bad = self._records(key, count)
-        known = Known("", self.client.token, "LoadProducts", key, None, good, bad)
-        if bad and self.random.random() < 0.2:
-            known.max_errors = self.random.choice((0, len(bad) // 2, len(bad)))
-        if count <= 10 and self.random.random() < 0.7:
-            known.data = f"[{', '.join(map(_json, records))}]"
-            return known
-        known.data = {"fileName": self._uploaded(key, records)}
-        return known
-
-    def _records(self, key: str, count: int) -> tuple[list[tuple[str, str]], dict[int, tuple[str, str]], dict[int, set[str]]]:
-        records: list[tuple[str, str]] = []
-        good: dict[int, tuple[str, str]] = {}
-        bad: dict[int, set[str]] = {}
-        share = self.random.choice((0, 0, 0.01, 0.3))
-        for row in range(1, count + 1):
-            name, price = f"{key} {row}", f"{self.random.randint(0, 99_999) / 100:.2f}"
-            if self.random.random() < share:
-                if row % 2:
-                    records.append((name, "-1"))
-                    bad[row] = {"RANGE"}
-                else:
-                    records.append(("", price))
-                    bad[row] = {"REQUIRED"}
-            else:
-                records.append((name, price))
-                good[row] = (name, price)
-        return records, good, bad
-
-    def _uploaded(self, key: str, records: list[tuple[str, str]]) -> str:
-        form = self.random.choice(("csv", "ndjson", "json"))
-        path = self.folder / f"{key}.{form}"
-        if form == "csv":
-            path.write_text("name,price\n" + "".join(f'"{name}",{price}\n' for name, price in records))
-        elif form == "ndjson":
-            path.write_text("".join(f"{_json(record)}\n" for record in records))
-        else:
-            path.write_text(f"[{', '.join(map(_json, records))}]")
-        while True:
-            try:
-                return str(self.client.upload(path)["id"])
-            except errors.JobberError as fault:
-                # A full disk is answered 507: people come again.
-                if not isinstance(fault, errors.Transient) and "507" not in str(fault):
-                    raise
-                if self.enough.is_set():
-                    return "never"
-                time.sleep(AGAIN)
-
-    def _numbers(self, key: str) -> Known:
-        wanted = [self.random.randint(0, 300) for _ in range(self.random.choice((1, 5, 40)))]
-        values = sequence(sorted(set(wanted)))
-        good = {row: (str(n), values[n]) for row, n in enumerate(wanted, 1)}
-        return Known("", self.client.token, "Fibonacci", key, json.dumps([{"iterations": n} for n in wanted]), good, {})
-
-    def _poison(self, key: str) -> Known:
-        count = self.random.choice((1, 5, 400))
-        guilty = {self.random.randint(1, count): self.random.choice(("kill", "exit", "abort", "segfault"))}
-        names = [guilty.get(row, f"{key} {row}") for row in range(1, count + 1)]
-        good = {row: (name, "1.50") for row, name in enumerate(names, 1) if row not in guilty}
-        data = json.dumps([{"name": name, "price": 1.5} for name in names])
-        return Known("", self.client.token, "Poisonous", key, data, good, {row: {"POISON"} for row in guilty})
-
-
-def _json(record: tuple[str, str]) -> str:
-    return f'{{"name": {json.dumps(record[0])}, "price": {record[1]}}}'
+    def _uploaded(self, known: Known, path: Path) -> bool:
+        """Whether its file was stored before the campaign ended; it goes away here."""
+        try:
+            while not self.enough.is_set():
+                try:
+                    known.data = {"fileName": str(self.client.upload(path)["id"])}
+                    return True
+                except errors.JobberError as fault:
+                    # A full disk is answered 507: people come again.
+                    if not isinstance(fault, errors.Transient) and "507" not in str(fault):
+                        raise
+                    time.sleep(AGAIN)
+            return False
+        finally:
+            path.unlink()

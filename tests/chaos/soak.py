@@ -8,16 +8,15 @@ The first third is warm-up. A table line for each process and measure; exit code
 """
 
 import argparse
-import contextlib
-import os
+import shutil
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.chaos.campaign import place
 from tests.chaos.load import Load
 from tests.chaos.processes import Holds, holdings
 from tests.chaos.trend import CONNECTIONS, DESCRIPTORS, MEMORY, Bar, Trend, trend
@@ -107,12 +106,10 @@ def main() -> int:
     parser.add_argument("--data-dir", type=Path, help="keep everything there")
     parser.add_argument("--leak", action="store_true", help="let a job type leak: the verdict must be NOT FLAT")
     asked = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        folder = asked.data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jobber-soak-")))
-        folder.mkdir(parents=True, exist_ok=True)
-        # Embedded PostgreSQL runs as another user when we are root.
-        os.chmod(folder, 0o755)
-        soaked = soak(asked.minutes, folder, broker=asked.broker, leak=asked.leak, tell=lambda text: print(text, flush=True))
+    folder = place(asked.data_dir)
+    soaked = soak(asked.minutes, folder, broker=asked.broker, leak=asked.leak, tell=lambda text: print(text, flush=True))
+    if asked.data_dir is None:
+        shutil.rmtree(folder, ignore_errors=True)
     for line in soaked.lines():
         print(line, flush=True)
     return 1 if soaked.growing or soaked.restarted else 0

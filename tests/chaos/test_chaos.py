@@ -6,6 +6,7 @@ import pytest
 
 from tests.chaos.campaign import run
 from tests.chaos.faults import schedule
+from tests.chaos.sabotage import MECHANISMS
 
 FAULTS = 40
 
@@ -20,8 +21,15 @@ def test_every_promise_holds_under_forty_faults(tmp_path_factory: pytest.TempPat
         print(line)
     assert verdict.broken == {}
     assert verdict.missing == []
-    assert verdict.kills >= FAULTS // 2
+    assert verdict.kills >= FAULTS * 0.9
     assert verdict.jobs.total() > 20
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
+def test_a_missing_ledger_is_missed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    verdict = run(1, 30, broker="embedded", folder=tmp_path_factory.mktemp("chaos"), tell=print, without="ledger")
+    assert MECHANISMS["ledger"][0] in verdict.broken, "\n".join(verdict.lines())
 
 
 def test_nine_of_ten_faults_are_kills_and_a_seed_is_a_schedule() -> None:

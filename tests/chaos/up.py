@@ -33,6 +33,6 @@ class ProxiedUp(Up):
 ProxiedUp._proxied = {}
 
 if __name__ == "__main__":
-    setattr(up, "Up", ProxiedUp)  # noqa: B010  # the module does not export what it imports
+    up.Up = ProxiedUp  # type: ignore[attr-defined]
     sys.argv = ["jobber", *sys.argv[2:]]
     main()

@@ -19,21 +19,23 @@ from tests.support.system import alive, until
 
 
 class Ends:
-    """A part that ends at once, so often as it is told, and then runs until it is stopped."""
+    """A part that ends at once or after some seconds, so often as it is told, and then runs until it is stopped."""
 
     name = "part"
 
-    def __init__(self, folder: Path, times: int) -> None:
+    def __init__(self, folder: Path, times: int, after: float = 0) -> None:
         self.log = folder / "part.log"
         self.pids: list[int] = []
         self.starts: list[float] = []
         self._times = times
+        self._after = after
         self._stopped = asyncio.Event()
 
     async def run(self, started: Callable[[], None]) -> str:
         self.starts.append(asyncio.get_running_loop().time())
         started()
         if len(self.starts) <= self._times:
+            await asyncio.sleep(self._after)
             return "ended with exit code 1"
         await self._stopped.wait()
         return "was told to"
@@ -67,6 +69,21 @@ async def test_what_ended_is_started_again_with_a_growing_delay(tmp_path: Path) 
     assert all("starting it again" in sentence for sentence in told)
     await keeper.stop(1)
     assert len(part.starts) == 5
+
+
+async def test_what_worked_before_it_was_killed_is_started_again_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However often somebody kills it: a growing delay is for what ends by itself.
+    monkeypatch.setattr(processes, "LONG_RUN", 0.02)
+    part = Ends(tmp_path, 8, after=0.03)
+    keeper = Keeper(part, lambda _: None, lambda: None)
+    keeper.settled = True
+    async with asyncio.timeout(10):
+        while len(part.starts) < 9:
+            await asyncio.sleep(0.01)
+    # Doubled each time, the delays would come to 25 s.
+    await keeper.stop(1)
 
 
 async def test_a_service_takes_what_it_started_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

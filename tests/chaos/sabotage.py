@@ -1,0 +1,58 @@
+"""Negative controls: a mechanism is taken away from the running services, and the campaign must see a promise break.
+
+    python -m tests.chaos --seed 1 --faults 40 --without ledger
+
+Those in Python take effect where this module is loaded, as one of the job modules, in the services that have the mechanism.
+"""
+
+import os
+import sys
+from typing import Any, LiteralString
+
+import psycopg
+
+#: Says which mechanism is missing, to the processes of the services.
+WITHOUT = "JOBBER_CHAOS_WITHOUT"
+
+#: Mechanism -> the promise that breaks without it, and what is done to the database for it.
+MECHANISMS: dict[str, tuple[str, LiteralString]] = {
+    # A batch that comes again is written again.
+    "ledger": ("I1", "ALTER TABLE products.ledger DROP CONSTRAINT ledger_pkey"),
+    # Messages are acknowledged on receipt, and nothing is issued again.
+    "sweeper": ("I2", "SELECT"),
+    # Products forgets at once that a job is closed.
+    "closing": (
+        "I5",
+        """CREATE FUNCTION products.forget() RETURNS trigger LANGUAGE plpgsql AS
+           $$ BEGIN DELETE FROM products.closed_jobs WHERE job_id = NEW.job_id; RETURN NULL; END $$;
+           CREATE TRIGGER forget AFTER INSERT ON products.closed_jobs FOR EACH ROW EXECUTE FUNCTION products.forget()""",
+    ),
+}
+
+
+def sabotage(dsn: str, mechanism: str) -> None:
+    """Do to the database what is to be done."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(MECHANISMS[mechanism][1])
+
+
+def _no_sweeper(role: str) -> None:
+    if role == "jobs":
+        from api.jobs import dispatch
+
+        dispatch.lost = lambda outstanding: []  # type: ignore[attr-defined]
+    elif role == "executor":
+        from jobber.transport.postgres import PostgresConsumer
+
+        shipped = PostgresConsumer.receive
+
+        def receive(self: PostgresConsumer, wait: float) -> Any:
+            deliveries = shipped(self, wait)
+            self.acknowledge(deliveries)
+            return deliveries
+
+        PostgresConsumer.receive = receive  # type: ignore[method-assign]
+
+
+if os.environ.get(WITHOUT) == "sweeper":
+    _no_sweeper(sys.argv[1] if len(sys.argv) > 1 else "")
