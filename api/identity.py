@@ -14,6 +14,7 @@ from grpc import aio
 
 from api import tokens
 from api.audit import Actor
+from api.keys import Keys
 from api.scopes import JOBS_READ, JOBS_WRITE
 from jobber.credentials import Tls, service_token
 from jobber.errors import Forbidden, Unauthenticated, Unavailable
@@ -85,8 +86,8 @@ class Identity:
     users then take effect when auth is back.
     """
 
-    def __init__(self, addresses: str, jwt_secret: str, tls: Tls | None = None) -> None:
-        self._secret = jwt_secret
+    def __init__(self, addresses: str, jwt_secret: str, tls: Tls | None = None, keys: Keys | None = None) -> None:
+        self._keys = keys or Keys(jwt_secret)
         self._channel = client.aio_channel(addresses, tls)
         self._stub: AuthServiceAsyncStub = AuthServiceStub(self._channel)
         self._metadata = client.credential(service_token(jwt_secret))
@@ -101,7 +102,7 @@ class Identity:
         Raises Unauthenticated when it is not, or no longer, good; Unavailable when only auth could say.
         """
         if not tokens.is_api_token(token):  # Those only auth's database knows.
-            tokens.verify(token, self._secret)
+            tokens.verify(token, self._keys)
         key = hashlib.sha256(token.encode()).digest()
         known = self._known.get(key)
         deadline = SHORT_DEADLINE if known and time.monotonic() < self._slow_until else DEADLINE

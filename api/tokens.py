@@ -1,6 +1,6 @@
 """The tokens that callers show.
 
-A person's is a JWT, signed with JWT_SECRET, checked more strictly than a library does by itself. A program's is random
+A person's is a JWT, signed with a key of api.keys, checked more strictly than a library does by itself. A program's is random
 (`jobber_…`), and only auth's database knows it.
 
 The signature only says that auth made it. Whether it still counts (expiry, logout, a disabled user) only auth's database
@@ -18,9 +18,9 @@ from typing import Any
 import jwt
 import msgspec
 
+from api.keys import Keys
 from jobber.errors import Unauthenticated
 
-ALGORITHM = "HS256"
 ISSUER = "jobber"
 AUDIENCE = "jobber"
 #: Explicit typing (RFC 8725 3.11), so that no other JWT of the same key is taken for a login.
@@ -77,8 +77,9 @@ def api_token_hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-def sign(claims: Claims, secret: str) -> str:
-    """The token."""
+def sign(claims: Claims, keys: Keys) -> str:
+    """The token. Raises InvalidData when there is no key to sign with."""
+    signing = keys.signing(TYPE)
     payload = {
         "iss": ISSUER,
         "aud": AUDIENCE,
@@ -87,10 +88,10 @@ def sign(claims: Claims, secret: str) -> str:
         "iat": int(claims.issued_at.timestamp()),
         "exp": int(claims.expires_at.timestamp()),
     }
-    return _decoder.encode(payload, secret, ALGORITHM, headers={"typ": TYPE})
+    return _decoder.encode(payload, signing.key, signing.algorithm, headers=dict(signing.header))
 
 
-def verify(token: str, secret: str) -> Claims:
+def verify(token: str, keys: Keys) -> Claims:
     """What the token says.
 
     Raises Unauthenticated for everything that `sign` would not have made.
@@ -99,10 +100,8 @@ def verify(token: str, secret: str) -> Claims:
         raise Unauthenticated
     try:
         header = _header.decode(jwt.utils.base64url_decode(token.partition(".")[0]))
-        # Exactly ours: no `kid`, `jwk`, `jku`, `x5u` that points to another key, no `crit` that we would have to know.
-        if header != {"alg": ALGORITHM, "typ": TYPE}:
-            raise Unauthenticated
-        payload = _decoder.decode(token, secret, algorithms=[ALGORITHM], audience=AUDIENCE, issuer=ISSUER)
+        algorithm, key = keys.verifying(header, TYPE)
+        payload = _decoder.decode(token, key, algorithms=[algorithm], audience=AUDIENCE, issuer=ISSUER)
     except (jwt.PyJWTError, msgspec.MsgspecError, ValueError, RecursionError) as fault:
         raise Unauthenticated from fault
     issued, expires = payload["iat"], payload["exp"]

@@ -102,6 +102,9 @@ class DoorSettings(ServiceSettings):
 
     #: Proxies whose X-Forwarded-For is believed: addresses or networks, separated by commas. None: nobody's is.
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    #: Folder of Ed25519 keys (`*.pem`) that sign tokens instead of JWT_SECRET: private ones for auth, public ones suffice for
+    #: jobs. The one whose file sorts last signs, all of them are taken; auth publishes them at `/.well-known/jwks.json`.
+    jwt_keys: Path | None = None
     #: Largest GraphQL request: inline data travels in it.
     graphql_body_bytes: int = Field(default=32 << 20, ge=1024)
     #: Longest query text, in characters; larger data belongs into variables, where it is not parsed as GraphQL.

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from api.addresses import client_address
 from api.auth.api_tokens import ApiTokens
@@ -18,9 +20,10 @@ from api.database import open_pool
 from api.graphql import Limits, graphql_app, graphql_routes
 from api.grpc_server import add_health_and_reflection, grpc_server
 from api.http import http_app, run, start
+from api.keys import Keys
 from api.migrate import migrate
 from api.rates import Rates
-from jobber.errors import Transient
+from jobber.errors import NotFound, Transient
 from jobber.settings import AuthSettings
 from protos.jobber.auth.v1.auth_pb2_grpc import add_AuthServiceServicer_to_server
 
@@ -38,10 +41,12 @@ async def serve(settings: AuthSettings) -> None:
     await migrate(settings.database_url, "auth", MIGRATIONS)
     hashes = Passwords()
     api_tokens = TokenStore(pool)
+    keys = Keys(settings.jwt_secret, settings.jwt_keys)
+    keys.signing("")  # Says at once when there is none to sign with.
     auth = Auth(
         Store(pool),
         hashes,
-        settings.jwt_secret,
+        keys,
         session_seconds=settings.session_hours * 3600,
         limiter=Limiter(
             pool,
@@ -63,7 +68,7 @@ async def serve(settings: AuthSettings) -> None:
         return Context(auth, programs, connection, address)
 
     graphql = graphql_app(schema, context=context_of, settings=settings, subscriptions=False, limits=limits)
-    app = http_app(graphql_routes("/graphql", graphql, settings), ready=auth.ready, settings=settings)
+    app = http_app([*graphql_routes("/graphql", graphql, settings), jwks_route(keys)], ready=auth.ready, settings=settings)
     server = grpc_server(settings)
     add_AuthServiceServicer_to_server(AuthDoor(auth), server)
     health = add_health_and_reflection(server, settings, [SERVICE])
@@ -88,6 +93,18 @@ async def serve(settings: AuthSettings) -> None:
 def main() -> None:
     """Read the environment and serve."""
     start("auth", AuthSettings, serve)
+
+
+def jwks_route(keys: Keys) -> Route:
+    """The public keys, for who checks tokens without asking."""
+
+    async def jwks(request: Request) -> Response:
+        found = keys.jwks
+        if found is None:
+            raise NotFound("Tokens are signed with a secret; there is no public key.")
+        return JSONResponse(found, media_type="application/jwk-set+json")
+
+    return Route("/.well-known/jwks.json", jwks, methods=["GET"])
 
 
 async def _sweep(auth: Auth) -> None:

@@ -12,6 +12,7 @@ from api.auth.model import Login, Role, Session, User, check_email
 from api.auth.passwords import Passwords
 from api.auth.store import Store
 from api.auth.token_store import TokenStore
+from api.keys import Keys
 from api.scopes import ADMIN_READ, ADMIN_WRITE
 from jobber.errors import Forbidden, InvalidData, RateLimited, Unauthenticated
 from jobber.log import event
@@ -28,7 +29,7 @@ class Auth:
         self,
         store: Store,
         hashes: Passwords,
-        secret: str,
+        keys: Keys,
         *,
         session_seconds: float,
         limiter: Limiter | None = None,
@@ -36,7 +37,7 @@ class Auth:
     ) -> None:
         self._store = store
         self._passwords = hashes
-        self._secret = secret
+        self._keys = keys
         self._session_seconds = session_seconds
         self._limiter = limiter
         self._api_tokens = api_tokens
@@ -57,7 +58,7 @@ class Auth:
         if moments is None:
             raise WrongCredentials
         event("logged_in", "A user logged in.", user_id=user.id, session_id=session_id)
-        token = tokens.sign(tokens.Claims(user.id, session_id, *moments), self._secret)
+        token = tokens.sign(tokens.Claims(user.id, session_id, *moments), self._keys)
         return Login(token, user, moments[1])
 
     async def _right(self, email: str, password: str, address: str) -> tuple[User, str] | None:
@@ -94,7 +95,7 @@ class Auth:
         if self._api_tokens and tokens.is_api_token(token):
             session = await self._api_tokens.good(tokens.api_token_hash(token))
         else:
-            claims = tokens.verify(token, self._secret)
+            claims = tokens.verify(token, self._keys)
             session = await self._store.good_session(claims.session_id, claims.user_id, claims.issued_at, claims.expires_at)
         if session is None:
             raise Unauthenticated

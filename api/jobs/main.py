@@ -27,6 +27,7 @@ from api.jobs.store import Store
 from api.jobs.submission import Desk
 from api.jobs.uploads import Uploads
 from api.jobs.work import Work
+from api.keys import Keys
 from api.migrate import migrate
 from api.rates import Rates
 from jobber.blobs.store import Blobs
@@ -47,7 +48,9 @@ async def serve(settings: JobsSettings) -> None:
     publisher = await open_publisher(TransportSettings())
     products = ProductsClient(settings.products_grpc_service_url, settings.jwt_secret, settings.tls)
     directory = Directory(settings.auth_grpc_service_url, settings.jwt_secret, settings.tls)
-    identity = Identity(settings.auth_grpc_service_url, settings.jwt_secret, settings.tls)
+    identity = Identity(
+        settings.auth_grpc_service_url, settings.jwt_secret, settings.tls, Keys(settings.jwt_secret, settings.jwt_keys)
+    )
     blobs = Blobs(settings.blobs_url)
     store, work, changes = Store(pool), Work(pool), Changes()
     notices = Notices(pool, settings.database_url, heard=changes.heard, heard_too_little=changes.heard_too_little)

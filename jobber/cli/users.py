@@ -13,6 +13,7 @@ from api.auth.passwords import Passwords
 from api.auth.service import Auth
 from api.auth.store import MIGRATIONS, Store
 from api.database import open_pool
+from api.keys import Keys
 from api.migrate import migrate
 from jobber.errors import InvalidData, NotFound
 from jobber.local.home import Home
@@ -71,7 +72,7 @@ def _run(data_dir: Path, act: Callable[[Auth, Store], Awaitable[T]]) -> T:
             # The first user may be made before the first auth service has run.
             await migrate(dsn, "auth", MIGRATIONS)
             store = Store(pool)
-            return await act(Auth(store, hashes, "", session_seconds=0), store)
+            return await act(Auth(store, hashes, Keys(""), session_seconds=0), store)
         finally:
             hashes.close()
             await pool.close()

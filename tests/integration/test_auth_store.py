@@ -16,6 +16,7 @@ from api.auth.passwords import Passwords
 from api.auth.service import Auth, WrongCredentials
 from api.auth.store import Store
 from api.database import open_pool
+from api.keys import Keys
 from api.migrate import migrate
 from jobber.errors import Unavailable
 from tests.support.auth import ADMIN, PASSWORD, SECRET
@@ -58,7 +59,7 @@ async def test_no_session_with_a_password_that_was_changed_meanwhile(store: Stor
 
 
 async def test_login_while_the_password_is_changed(store: Store, hashes: Passwords) -> None:
-    auth = Auth(store, hashes, SECRET, session_seconds=60)
+    auth = Auth(store, hashes, Keys(SECRET), session_seconds=60)
     await auth.bootstrap(ADMIN, PASSWORD, strict=True)
     found = await store.credentials(ADMIN)
     assert found
