@@ -74,9 +74,10 @@ def test_a_new_key_is_found_without_a_restart(tmp_path: Path, monkeypatch: pytes
     id = "00000000-0000-4000-8000-000000000000"
     claims = tokens.Claims(id, id, moment, datetime.fromtimestamp(1_800_000_600, UTC))
     (tmp_path / "b.pem").write_bytes(b"half a key")
-    with monkeypatch.context() as patch, pytest.raises(Unauthenticated):  # Not an error of ours: what is known goes on.
+    with monkeypatch.context() as patch:
         patch.setattr(module, "READ_AGAIN", 0.0)
-        keys.verifying({"alg": "EdDSA", "typ": tokens.TYPE, "kid": "x"}, tokens.TYPE)
+        with pytest.raises(Unauthenticated):  # Not an error of ours: what is known goes on.
+            keys.verifying({"alg": "EdDSA", "typ": tokens.TYPE, "kid": "x"}, tokens.TYPE)
     (tmp_path / "b.pem").write_bytes(pem(NEW))
     token = tokens.sign(claims, Keys(SECRET, tmp_path))
     with pytest.raises(Unauthenticated):  # It was read a moment ago: whoever makes up names does not make it read.
