@@ -144,6 +144,9 @@ class Keeper:
                 how = await self.part.run(self._changed)
             except Unavailable as fault:
                 how = f"did not start: {fault.message}"
+            except OSError as fault:
+                # A full disk, a folder that somebody took away, no process to be had: all of it may pass.
+                how = f"did not start: {fault}"
             if self._stopping.is_set():
                 return
             ends += 1

@@ -136,7 +136,9 @@ class PulsarStandalone:
             if ended is not None or time.monotonic() > deadline:
                 self.kill()
                 why = f"ended with {ended}" if ended is not None else f"did not come up within {timeout:.0f} s"
-                tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-10:])
+                # Its folder may have been wiped with it.
+                text = self.log.read_text(errors="replace") if self.log.exists() else ""
+                tail = "\n".join(text.splitlines()[-10:])
                 raise Unavailable(f"Pulsar {why}; {self.log} ends:\n{tail}")
             if self._ask(waiting[0]) == 200:
                 waiting.pop(0)

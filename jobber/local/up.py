@@ -231,8 +231,13 @@ class Up:
         return self._broker is not None
 
     def _remember(self) -> None:
-        if self._ready:
+        if not self._ready:
+            return
+        try:
             self.home.remember(self.state())
+        except OSError as fault:
+            # A full disk must not end what runs; the next start of a part writes it again.
+            self._tell(f"could not write up.json: {fault}")
 
     def state(self) -> dict[str, Any]:
         """Where everything is: what `--json` prints."""

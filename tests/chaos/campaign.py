@@ -111,6 +111,8 @@ def run(
         for fault in chaos.schedule(seed, count, pulsar=broker == "pulsar"):
             chaos.wait(fault.pause)
             nemesis.inflict(fault)
+            if system.process.poll() is not None:
+                raise AssertionError(f"`jobber up` ended: {system.said()[-3000:]}")
         nemesis.heal()
         healed = time.monotonic()
         tell("all faults are over")

@@ -1,6 +1,7 @@
 """The pieces of `jobber up` by themselves: keeping parts running, ports, the data folder."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from jobber.errors import InvalidState, NotFound, Unavailable
 from jobber.local import child, ports, processes
 from jobber.local.home import Home
 from jobber.local.processes import Keeper, Service, rotate
+from jobber.local.up import Options, Up
 from tests.support.system import alive, until
 
 
@@ -23,12 +26,13 @@ class Ends:
 
     name = "part"
 
-    def __init__(self, folder: Path, times: int, after: float = 0) -> None:
+    def __init__(self, folder: Path, times: int, after: float = 0, fault: OSError | None = None) -> None:
         self.log = folder / "part.log"
         self.pids: list[int] = []
         self.starts: list[float] = []
         self._times = times
         self._after = after
+        self._fault = fault
         self._stopped = asyncio.Event()
 
     async def run(self, started: Callable[[], None]) -> str:
@@ -36,6 +40,8 @@ class Ends:
         started()
         if len(self.starts) <= self._times:
             await asyncio.sleep(self._after)
+            if self._fault:
+                raise self._fault
             return "ended with exit code 1"
         await self._stopped.wait()
         return "was told to"
@@ -84,6 +90,36 @@ async def test_what_worked_before_it_was_killed_is_started_again_at_once(
             await asyncio.sleep(0.01)
     # Doubled each time, the delays would come to 25 s.
     await keeper.stop(1)
+
+
+async def test_a_disk_that_is_full_for_a_while_does_not_end_the_supervisor(tmp_path: Path) -> None:
+    told: list[str] = []
+    part = Ends(tmp_path, 2, fault=OSError(errno.ENOSPC, "No space left on device"))
+    keeper = Keeper(part, told.append, lambda: None)
+    keeper.settled = True
+    async with asyncio.timeout(10):
+        while len(part.starts) < 3:
+            await asyncio.sleep(0.01)
+    assert len(told) == 2
+    assert "No space left on device" in told[0]
+    await keeper.stop(1)
+
+
+def test_what_cannot_be_written_down_does_not_end_what_runs(tmp_path: Path) -> None:
+    class Running(Up):
+        def state(self) -> dict[str, Any]:
+            return {}
+
+    told: list[str] = []
+    running = Running(Options(tmp_path), told.append)
+    running._ready = True
+    running._remember()
+    assert (tmp_path / "up.json").read_text() == "{}"
+    (tmp_path / "up.json").unlink()
+    (tmp_path / "up.json").mkdir()
+    running._remember()
+    assert len(told) == 1
+    assert "could not write up.json" in told[0]
 
 
 async def test_a_service_takes_what_it_started_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
