@@ -27,6 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 LOCK = ROOT / "requirements.lock"
+IMAGE_LOCK = ROOT / "deploy" / "requirements.lock"
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 MARKER = VENV / "jobber.json"
@@ -267,7 +268,7 @@ def generate() -> int:
 
 
 def lock() -> int:
-    """Resolve pyproject.toml's dependencies to requirements.lock: versions and hashes, no addresses."""
+    """Resolve pyproject.toml's dependencies, to requirements.lock and to the image's: versions and hashes, no addresses."""
     home = ROOT / ".cache" / "uv"
     uv = home / "bin" / "uv"
     if not uv.exists():
@@ -276,15 +277,19 @@ def lock() -> int:
         say("Installing uv into .cache/uv (once) …")
         venv.create(home, symlinks=True, with_pip=True)
         subprocess.run([home / "bin" / "python", "-m", "pip", "install", "--quiet", "uv"], check=True)
-    command = [
-        *(str(uv), "pip", "compile", "pyproject.toml", "--group", "dev", "--universal", "--python-version", "3.11"),
-        *("--generate-hashes", "--no-emit-index-url", "--no-annotate", "--quiet"),
-        *("--custom-compile-command", "python dev.py lock", "--output-file", str(LOCK)),
-    ]
-    status = subprocess.call(command, cwd=ROOT)
-    if status == 0 and "://" in LOCK.read_text():
-        raise Stop("requirements.lock holds an address; it must hold names, versions and hashes only.")
-    return status
+    # The image's after ours, and within it: both hold the same versions.
+    for target, more in ((LOCK, ("--group", "dev")), (IMAGE_LOCK, ("--constraint", str(LOCK)))):
+        command = [
+            *(str(uv), "pip", "compile", "pyproject.toml", *more, "--universal", "--python-version", "3.11"),
+            *("--generate-hashes", "--no-emit-index-url", "--no-annotate", "--quiet"),
+            *("--custom-compile-command", "python dev.py lock", "--output-file", str(target)),
+        ]
+        status = subprocess.call(command, cwd=ROOT)
+        if status:
+            return status
+        if "://" in target.read_text():
+            raise Stop(f"{target.name} holds an address; it must hold names, versions and hashes only.")
+    return 0
 
 
 def say(sentence: str) -> None:

@@ -233,3 +233,22 @@ def contract(name: str, json_schema: bool) -> None:
 
     with told():
         show(name, json_schema=json_schema)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database of DATABASE_URL up to date. Services do so themselves when they start."""
+    from jobber.cli import operate
+
+    with told():
+        operate.migrate()
+
+
+@app.command()
+@click.option("--port", type=int, envvar="JOBBER_HTTP_PORT", default=3001, show_default=True, help="HTTP port of the service.")
+def healthy(port: int) -> None:
+    """Whether the service on this machine is ready: exit code 0, else 5."""
+    from jobber.cli import operate
+
+    with told():
+        operate.healthy(port)
