@@ -31,9 +31,16 @@ def token_of(connection: HTTPConnection) -> str | None:
 
 
 def from_our_page(connection: HTTPConnection) -> bool:
-    """Whether no foreign page sent the request. Browsers set Origin on every POST and WebSocket; programs need not."""
+    """Whether no foreign page sent the request.
+
+    Browsers set Origin on every POST and WebSocket, and say Sec-Fetch-Site besides; only programs, which nobody lures
+    anywhere, set neither.
+    """
     origin = connection.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc.lower() == connection.headers.get("host", "").lower()
+    if origin is None:
+        # `none`: a person opened the address.
+        return connection.headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+    return urlsplit(origin).netloc.lower() == connection.headers.get("host", "").lower()
 
 
 def is_https(connection: HTTPConnection) -> bool:

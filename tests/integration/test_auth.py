@@ -191,7 +191,11 @@ def test_logout_and_cookie(auth: AuthProcess) -> None:
         # Another site's page: the browser sends the cookie, and where the page is from.
         foreign = browser.post("/graphql", json=asked, headers={"origin": "https://evil.example"})
         assert foreign.json()["data"]["me"] is None
-        ours = browser.post("/graphql", json=asked, headers={"origin": auth.url})
+        for headers in ({"origin": "null"}, {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}):
+            assert browser.post("/graphql", json=asked, headers=headers).json()["data"]["me"] is None
+            refused = browser.post("/graphql", json={"query": "mutation { logout }"}, headers=headers)
+            assert code_of(refused.json()) == "UNAUTHENTICATED"
+        ours = browser.post("/graphql", json=asked, headers={"origin": auth.url, "sec-fetch-site": "same-origin"})
         assert ours.json()["data"]["me"]["email"] == ADMIN
         out = browser.post("/graphql", json={"query": "mutation { logout }"})
         assert out.json() == {"data": {"logout": True}}
