@@ -55,7 +55,8 @@ class PulsarPublisher:
             return
         faults.point("transport.before_publish")
         loop = asyncio.get_running_loop()
-        confirmed: asyncio.Future[None] = loop.create_future()
+        # Holds a fault as its result: what nobody comes to await, as sending failed meanwhile, must not be logged as a bug.
+        confirmed: asyncio.Future[Unavailable | None] = loop.create_future()
         left = len(messages)
 
         def one(result: Any) -> None:
@@ -64,7 +65,7 @@ class PulsarPublisher:
             if confirmed.done():
                 return
             if result != pulsar.Result.Ok:
-                confirmed.set_exception(Unavailable(f"The broker did not take a message: {result}."))
+                confirmed.set_result(Unavailable(f"The broker did not take a message: {result}."))
             elif left == 0:
                 confirmed.set_result(None)
 
@@ -75,7 +76,9 @@ class PulsarPublisher:
         try:
             async with asyncio.timeout(PUBLISH_DEADLINE):
                 await loop.run_in_executor(self._thread, self._send, messages, callback)
-                await confirmed
+                refused = await confirmed
+            if refused is not None:
+                raise refused
             faults.point("transport.after_publish")
         except TimeoutError as fault:
             self._thread.submit(self._reset)

@@ -36,9 +36,10 @@ NEVER: tuple[tuple[str, str, LiteralString], ...] = (
     ),
     (
         "I5",
-        "a batch of which jobs and products tell different stories",
+        "a batch of an ended job, of which jobs and products tell different stories",
         """SELECT l.job_id::text, l.batch_no, l.inserted, l.rejected, r.inserted, r.rejected
              FROM products.ledger l LEFT JOIN jobs.receipts r USING (job_id, batch_no)
+             JOIN jobs.jobs j ON j.id = l.job_id AND j.ended_at IS NOT NULL
             WHERE (l.inserted, l.rejected) IS DISTINCT FROM (r.inserted, r.rejected) LIMIT 3""",
     ),
     (

@@ -89,10 +89,11 @@ class Person(threading.Thread):
                 self.model.blame("I3", f"key {key} gave {first} and then {again}")
         elif dice < 0.25:
             self._conflict(known, options)
-        elif dice < 0.35:
-            self.enough.wait(self.random.random() * 2)
+        elif dice < 0.4:
+            # Most of them while something of it is on its way.
+            self.enough.wait(self.random.random() ** 2 * 2)
             self._cancel(known)
-        elif dice < 0.45:
+        elif dice < 0.5:
             self._pause(known)
 
     def _submitted(self, known: Known, options: dict[str, Any]) -> str | None:

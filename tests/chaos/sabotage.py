@@ -1,6 +1,8 @@
 """Negative controls: a mechanism is taken away from the running services, and the campaign must see a promise break.
 
-    python -m tests.chaos --seed 1 --faults 40 --without ledger
+    python -m tests.chaos --seed 1 --faults 30 --without ledger      reported I1: rows are there more than once
+    python -m tests.chaos --seed 1 --faults 10 --without sweeper     reported I2, I17: jobs are RUNNING for ever
+    python -m tests.chaos --seed 6 --faults 25 --without closing     reported I5, I1: rows of batches after the job was closed
 
 Those in Python take effect where this module is loaded, as one of the job modules, in the services that have the mechanism.
 """
