@@ -63,6 +63,8 @@ POINTS: Mapping[str, str] = {
     "load.after_hand_back": "what could not be written was handed back to the transport",
     "fail.before_commit": "a batch that can never be loaded fails its job, not committed",
     "fail.after_commit": "it is committed, the job not closed",
+    "dead_letter.before_commit": "what can never be loaded is kept with its reason, not committed",
+    "dead_letter.after_commit": "it is committed, and not acknowledged",
     "pause.before_commit": "a pause is written, not committed",
     "pause.after_commit": "it is committed, the answer is not sent",
     "resume.before_commit": "a paused job goes on, not committed",

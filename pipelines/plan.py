@@ -75,6 +75,7 @@ class PlanSteps:
             try:
                 faults.point("plan.before_claim")
                 if ticket is None:
+                    self._jobs.refuse(delivery, "It is no dispatch of a plan.")
                     shown = delivery.body[:200].decode(errors="backslashreplace")
                     raise Refused(f"A message is no dispatch: {shown}")
                 planning = replace(planning, item=self._jobs.claim_plan(ticket))

@@ -71,6 +71,7 @@ class Steps:
             if ticket is None:
                 shown = delivery.body[:200].decode(errors="backslashreplace")
                 event("message_refused", "A message is no dispatch.", level=logging.WARNING, topic=delivery.topic, body=shown)
+                self._jobs.refuse(delivery, "It is no dispatch.")
             else:
                 tickets.append(ticket)
         return self._handed_out(list(dict.fromkeys(tickets)))

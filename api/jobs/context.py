@@ -11,6 +11,7 @@ from aiodataloader import DataLoader
 
 from api.identity import Caller, Identity
 from api.jobs.changes import Changes
+from api.jobs.dead_letters import DeadLetters
 from api.jobs.dispatch import Dispatcher
 from api.jobs.following import Following
 from api.jobs.lineage import Lineage
@@ -106,6 +107,7 @@ class Services:
     products: ProductsClient
     lineage: Lineage
     following: Following
+    dead_letters: DeadLetters
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from api.graphql.types import (
     page_size,
     user_error,
 )
+from api.jobs import graphql_dead as dead
 from api.jobs import graphql_inputs as inputs
 from api.jobs import graphql_later as later
 from api.jobs import graphql_lineage as lineage
@@ -69,6 +70,13 @@ class Query(graphene.ObjectType):
         first=graphene.Int(default_value=50),
         after=graphene.String(),
         description="Who did what to jobs and uploads, newest first; for an ADMIN. For users and tokens ask the auth service.",
+    )
+    dead_letters = graphene.Field(
+        dead.DeadLetterConnection,
+        required=True,
+        first=graphene.Int(default_value=50),
+        after=graphene.String(),
+        description="What can never be loaded, with its reason, newest first; for an ADMIN.",
     )
     node = graphene.Field(Node, id=graphene.ID(required=True), description="A job or a batch that the caller may see.")
 
@@ -135,6 +143,12 @@ class Query(graphene.ObjectType):
         size, place = page_size(first), decode_cursor(after, 1)
         entries = await audit.page(context.store.pool, "jobs", size + 1, place[0] if place else None)
         return AuditConnection.of(entries, size)
+
+    async def resolve_dead_letters(
+        root: Any, info: graphene.ResolveInfo, first: int, after: str | None = None
+    ) -> dead.DeadLetterConnection:
+        """For operators, not for the owners of jobs: a job's `error` tells those."""
+        return await dead.dead_letters(info.context, first, after)
 
     async def resolve_node(root: Any, info: graphene.ResolveInfo, id: str) -> Any:
         """By what the id looks like."""

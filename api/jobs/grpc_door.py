@@ -5,6 +5,7 @@ from collections.abc import Callable
 import grpc.aio
 
 from api.jobs import wire
+from api.jobs.dead_letters import BATCH, UNKNOWN, DeadLetters, Letter, name_of
 from api.jobs.dispatch import Dispatcher
 from api.jobs.work import Work
 from protos.jobber.jobs.v1 import jobs_pb2 as pb
@@ -17,11 +18,19 @@ class JobsDoor(JobsServiceServicer):
     """Translates; what happens is in work.py."""
 
     def __init__(
-        self, work: Work, dispatcher: Dispatcher, changed: Callable[[set[str]], None], *, batch_bytes: int, batch_rows: int
+        self,
+        work: Work,
+        dispatcher: Dispatcher,
+        changed: Callable[[set[str]], None],
+        letters: DeadLetters,
+        *,
+        batch_bytes: int,
+        batch_rows: int,
     ) -> None:
         self._work = work
         self._dispatcher = dispatcher
         self._changed = changed
+        self._letters = letters
         self._batch_bytes = batch_bytes
         self._batch_rows = batch_rows
 
@@ -31,6 +40,8 @@ class JobsDoor(JobsServiceServicer):
         claimed = await self._work.claim_plan(job_id, request.dispatch_no)
         self._changed({job_id})
         if claimed is None:
+            if not await self._work.known(job_id):
+                await self._letters.keep([Letter(UNKNOWN, job_id.encode(), "There is no such job.")])
             return pb.ClaimPlanResponse()
         return pb.ClaimPlanResponse(task=wire.plan_task_to(*claimed, self._batch_bytes, self._batch_rows))
 
@@ -54,6 +65,8 @@ class JobsDoor(JobsServiceServicer):
         response = pb.ClaimResponse()
         dispatches = [(wire.key_from(item.key), item.dispatch_no) for item in request.dispatches]
         claimed, specs = await self._work.claim(dispatches)
+        if len(claimed) < len(dispatches):
+            await self._letters.keep_missing([key for key, _ in dispatches])
         by_id = {spec.job_id: spec for spec in specs}
         response.batches.extend(wire.claimed_to(item, by_id[item.key.job_id]) for item in claimed)
         response.jobs.extend(wire.spec_to(spec) for spec in specs)
@@ -64,8 +77,14 @@ class JobsDoor(JobsServiceServicer):
         changed = await self._work.acknowledge([wire.receipt_from(item) for item in request.receipts])
         for failure in request.failures:
             key = wire.key_from(failure.key)
+            await self._letters.keep([Letter(BATCH, name_of(key), f"{failure.code}: {failure.message}")])
             await self._work.fail(key, f"{failure.code}: {failure.message}")
             changed.add(key.job_id)
         self._changed(changed)
         self._dispatcher.wake()
         return pb.AcknowledgeResponse()
+
+    async def Refuse(self, request: pb.RefuseRequest, context: Context) -> pb.RefuseResponse:
+        """Keep what is no dispatch."""
+        await self._letters.keep([Letter(item.topic, item.body, item.reason) for item in request.messages])
+        return pb.RefuseResponse()

@@ -13,6 +13,7 @@ from api.http import http_app, run, start
 from api.identity import Caller, Identity
 from api.jobs.changes import Changes
 from api.jobs.context import Context, Directory, Services
+from api.jobs.dead_letters import DeadLetters
 from api.jobs.dispatch import Dispatcher
 from api.jobs.following import Following
 from api.jobs.graphql_door import schema
@@ -64,7 +65,7 @@ async def serve(settings: JobsSettings) -> None:
         job_window=settings.job_window,
         changed=changes.publish,
     )
-    rejects = Rejects(store)
+    rejects, letters = Rejects(store), DeadLetters(pool)
     retention = Retention(pool, blobs, products, days=settings.retention_days, stray_age=settings.stray_minutes * 60)
     rates = Rates(per_account=settings.requests_per_account, per_address=settings.requests_per_address)
     services = Services(
@@ -80,6 +81,7 @@ async def serve(settings: JobsSettings) -> None:
         products,
         Lineage(pool),
         Following(settings.subscriptions_per_caller),
+        letters,
     )
 
     async def caller_of(connection: HTTPConnection) -> Caller | None:
@@ -104,7 +106,9 @@ async def serve(settings: JobsSettings) -> None:
     doors = [*routes(uploads, rejects, store, caller_of), *graphql_routes("/graphql", graphql, settings)]
     app = http_app(doors, ready=ready, settings=settings)
     server = grpc_server(settings)
-    door = JobsDoor(work, dispatcher, changes.publish, batch_bytes=settings.batch_bytes, batch_rows=settings.batch_rows)
+    door = JobsDoor(
+        work, dispatcher, changes.publish, letters, batch_bytes=settings.batch_bytes, batch_rows=settings.batch_rows
+    )
     add_JobsServiceServicer_to_server(door, server)
     health = add_health_and_reflection(server, settings, ["jobber.jobs.v1.JobsService"])
     running = [

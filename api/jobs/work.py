@@ -93,6 +93,11 @@ class Work:
         faults.point("claim_plan.after_commit")
         return Spec(row[0], row[1], bytes(row[2]), bytes(row[3]), b"", row[4] and bytes(row[4]), row[5]), row[6]
 
+    async def known(self, job_id: str) -> bool:
+        """Whether there is such a job."""
+        async with checkout(self.pool) as connection:
+            return (await connection.execute("SELECT 1 FROM jobs.jobs WHERE id = %s", [job_id])).rowcount == 1
+
     async def renew_plan(self, job_id: str, plan_no: int) -> bool:
         """The planner lives and goes on; False when the job does not wait for it any more."""
         async with checkout(self.pool) as connection:

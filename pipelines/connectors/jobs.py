@@ -1,13 +1,15 @@
 """The jobs service, as the dataflows call it. Blocking; used from several threads."""
 
+import contextlib
 import threading
 from collections.abc import Sequence
 
 import grpc
 
 from jobber.credentials import Tls, service_token
+from jobber.transport import Delivery
 from pipelines import wire
-from pipelines.retry import retry
+from pipelines.retry import Refused, retry
 from pipelines.work import Batch, Failed, Planned, PlanTask, Unplannable
 from protos import client
 from protos.jobber.jobs.v1 import jobs_pb2
@@ -16,6 +18,10 @@ from protos.jobber.v1 import receipt_pb2
 
 #: Seconds for one call. A plan of a large file has tens of thousands of batches.
 DEADLINE, PLAN_DEADLINE, RENEW_DEADLINE = 15.0, 60.0, 5.0
+
+
+#: Bytes of a message that is no dispatch: as many as jobs keeps.
+KEPT_BYTES = 1000
 
 
 class Jobs:
@@ -41,6 +47,16 @@ class Jobs:
         """Store receipts and failures; answers once they are durable. Raises Unavailable, Refused."""
         request = jobs_pb2.AcknowledgeRequest(receipts=receipts, failures=[wire.failure_to(item) for item in failures])
         retry(lambda: self._stub.Acknowledge(request, timeout=DEADLINE, metadata=self._metadata), self._stopping)
+
+    def refuse(self, delivery: Delivery, reason: str) -> None:
+        """Have a message kept that is no dispatch; answers once that is durable. Raises Unavailable.
+
+        A jobs service of an older version keeps none.
+        """
+        kept = jobs_pb2.RefusedMessage(topic=delivery.topic, body=delivery.body[:KEPT_BYTES], reason=reason)
+        request = jobs_pb2.RefuseRequest(messages=[kept])
+        with contextlib.suppress(Refused):
+            retry(lambda: self._stub.Refuse(request, timeout=DEADLINE, metadata=self._metadata), self._stopping)
 
     def claim_plan(self, ticket: wire.Ticket) -> PlanTask | Unplannable | None:
         """The job to plan, or None when there is nothing to do. Raises Unavailable, Refused."""

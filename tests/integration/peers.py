@@ -91,6 +91,8 @@ class JobsPeer(JobsServiceServicer):
         #: How often each batch was acknowledged, as receipt or failure.
         self.acknowledged: Counter[Key] = Counter()
         self.plans: dict[str, jobs_pb2.RecordPlanRequest] = {}
+        #: Topic and body of what was no dispatch.
+        self.refused: list[tuple[str, bytes]] = []
         self.lock = threading.Lock()
 
     def Claim(self, request: jobs_pb2.ClaimRequest, context: grpc.ServicerContext) -> jobs_pb2.ClaimResponse:
@@ -122,6 +124,13 @@ class JobsPeer(JobsServiceServicer):
                 self.failures.setdefault(key_of(failure.key), failure)
         self.faults.after("Acknowledge", context)
         return jobs_pb2.AcknowledgeResponse()
+
+    def Refuse(self, request: jobs_pb2.RefuseRequest, context: grpc.ServicerContext) -> jobs_pb2.RefuseResponse:
+        self.faults.before("Refuse", context)
+        with self.lock:
+            self.refused += [(item.topic, item.body) for item in request.messages]
+        self.faults.after("Refuse", context)
+        return jobs_pb2.RefuseResponse()
 
     def ClaimPlan(self, request: jobs_pb2.ClaimPlanRequest, context: grpc.ServicerContext) -> jobs_pb2.ClaimPlanResponse:
         self.faults.before("ClaimPlan", context)

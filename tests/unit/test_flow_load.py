@@ -60,6 +60,12 @@ class Handing:
     def __init__(self, *batches: Batch | Failed, fault: Exception | None = None) -> None:
         self.batches, self.fault = batches, fault
         self.asked: list[Sequence[wire.Ticket]] = []
+        self.refused: list[bytes] = []
+
+    def refuse(self, delivery: Delivery, reason: str) -> None:
+        if self.fault:
+            raise self.fault
+        self.refused.append(delivery.body)
 
     def claim(self, tickets: Sequence[wire.Ticket]) -> list[Batch | Failed]:
         self.asked.append(tickets)
@@ -90,8 +96,16 @@ def test_a_flight_comes_out_prepared_with_its_deliveries() -> None:
 
 
 def test_nothing_to_do_is_a_flight_without_batches() -> None:
-    [flight] = through(steps_of(Handing()), Flight([delivery(0), Delivery("t", b"garbage", None)]))
+    jobs = Handing()
+    [flight] = through(steps_of(jobs), Flight([delivery(0), Delivery("t", b"garbage", None)]))
     assert (flight.items, flight.returned, len(flight.deliveries)) == ([], False, 2)
+    assert jobs.refused == [b"garbage"]
+
+
+def test_garbage_that_cannot_be_kept_comes_again() -> None:
+    jobs = Handing(fault=Unavailable())
+    [flight] = through(steps_of(jobs), Flight([Delivery("t", b"garbage", None)]))
+    assert (flight.returned, jobs.asked) == (True, [])
 
 
 def test_without_an_answer_the_flight_comes_again() -> None:

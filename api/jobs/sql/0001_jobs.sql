@@ -124,6 +124,20 @@ CREATE TABLE jobs.strays (
 );
 CREATE INDEX strays_due ON jobs.strays (seen_at) WHERE deleted_at IS NULL;
 
+-- What can never be loaded, and why (dead_letters.py): bounded in number.
+CREATE TABLE jobs.dead_letters (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    topic text NOT NULL,
+    -- Its beginning, and that one's digest: equal ones share a row.
+    body bytea NOT NULL,
+    sha256 bytea NOT NULL,
+    reason text NOT NULL,
+    count bigint NOT NULL,
+    first_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    last_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    UNIQUE (topic, sha256)
+);
+
 -- Who did what; it only grows.
 CREATE TABLE jobs.audit (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -190,3 +190,23 @@ class AcknowledgeRequest(_message.Message):
 class AcknowledgeResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class RefusedMessage(_message.Message):
+    __slots__ = ("topic", "body", "reason")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    body: bytes
+    reason: str
+    def __init__(self, topic: _Optional[str] = ..., body: _Optional[bytes] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class RefuseRequest(_message.Message):
+    __slots__ = ("messages",)
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    messages: _containers.RepeatedCompositeFieldContainer[RefusedMessage]
+    def __init__(self, messages: _Optional[_Iterable[_Union[RefusedMessage, _Mapping]]] = ...) -> None: ...
+
+class RefuseResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

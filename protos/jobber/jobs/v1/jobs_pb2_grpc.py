@@ -60,6 +60,11 @@ class JobsServiceStub:
                 request_serializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.AcknowledgeRequest.SerializeToString,
                 response_deserializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.AcknowledgeResponse.FromString,
                 _registered_method=True)
+        self.Refuse = channel.unary_unary(
+                '/jobber.jobs.v1.JobsService/Refuse',
+                request_serializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.RefuseRequest.SerializeToString,
+                response_deserializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.RefuseResponse.FromString,
+                _registered_method=True)
 
 
 class JobsServiceServicer:
@@ -101,6 +106,13 @@ class JobsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Refuse(self, request, context):
+        """Keeps messages that are no dispatch, with the reason, for people to look at; they may be acknowledged then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +140,11 @@ def add_JobsServiceServicer_to_server(servicer, server):
                     servicer.Acknowledge,
                     request_deserializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.AcknowledgeRequest.FromString,
                     response_serializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.AcknowledgeResponse.SerializeToString,
+            ),
+            'Refuse': grpc.unary_unary_rpc_method_handler(
+                    servicer.Refuse,
+                    request_deserializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.RefuseRequest.FromString,
+                    response_serializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.RefuseResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +283,33 @@ class JobsService:
             '/jobber.jobs.v1.JobsService/Acknowledge',
             jobber_dot_jobs_dot_v1_dot_jobs__pb2.AcknowledgeRequest.SerializeToString,
             jobber_dot_jobs_dot_v1_dot_jobs__pb2.AcknowledgeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Refuse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobber.jobs.v1.JobsService/Refuse',
+            jobber_dot_jobs_dot_v1_dot_jobs__pb2.RefuseRequest.SerializeToString,
+            jobber_dot_jobs_dot_v1_dot_jobs__pb2.RefuseResponse.FromString,
             options,
             channel_credentials,
             insecure,

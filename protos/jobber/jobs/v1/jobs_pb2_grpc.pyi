@@ -43,6 +43,8 @@ class JobsServiceStub:
     """Counts an attempt at each batch, durably, and hands out those that still have to be loaded."""
     Acknowledge: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.AcknowledgeRequest, _jobs_pb2.AcknowledgeResponse]
     """Stores receipts by batch; the last one of a job ends it. Idempotent."""
+    Refuse: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RefuseRequest, _jobs_pb2.RefuseResponse]
+    """Keeps messages that are no dispatch, with the reason, for people to look at; they may be acknowledged then."""
 
 @_typing.type_check_only
 class JobsServiceAsyncStub(JobsServiceStub):
@@ -59,6 +61,8 @@ class JobsServiceAsyncStub(JobsServiceStub):
     """Counts an attempt at each batch, durably, and hands out those that still have to be loaded."""
     Acknowledge: _aio.UnaryUnaryMultiCallable[_jobs_pb2.AcknowledgeRequest, _jobs_pb2.AcknowledgeResponse]  # type: ignore[assignment]
     """Stores receipts by batch; the last one of a job ends it. Idempotent."""
+    Refuse: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RefuseRequest, _jobs_pb2.RefuseResponse]  # type: ignore[assignment]
+    """Keeps messages that are no dispatch, with the reason, for people to look at; they may be acknowledged then."""
 
 class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
     """What executors ask of the jobs service. Callers must carry the service credential."""
@@ -102,5 +106,13 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.AcknowledgeResponse, _abc.Awaitable[_jobs_pb2.AcknowledgeResponse]]:
         """Stores receipts by batch; the last one of a job ends it. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def Refuse(
+        self,
+        request: _jobs_pb2.RefuseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.RefuseResponse, _abc.Awaitable[_jobs_pb2.RefuseResponse]]:
+        """Keeps messages that are no dispatch, with the reason, for people to look at; they may be acknowledged then."""
 
 def add_JobsServiceServicer_to_server(servicer: JobsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
