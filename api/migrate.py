@@ -15,6 +15,7 @@ from psycopg import sql
 
 from api.database import SESSION, Connection, place
 from api.waiting import wait_for
+from jobber import faults
 from jobber.errors import Terminal, Unavailable
 from jobber.log import event
 
@@ -122,6 +123,8 @@ async def _apply(session: Connection, schema: str, migration: Migration) -> None
                 ),
                 [migration.number, migration.name, migration.sha256],
             )
+            faults.point("migrate.before_commit")
+        faults.point("migrate.after_commit")
     except psycopg.OperationalError:
         raise
     except psycopg.Error as fault:

@@ -15,6 +15,8 @@ from jobber.errors import Unavailable
 
 #: Every fault point, in the order in which a job passes them.
 POINTS: Mapping[str, str] = {
+    "migrate.before_commit": "a service starts: a migration is applied, not committed",
+    "migrate.after_commit": "it is committed, others may wait",
     "upload.before_blob": "an upload arrives and nothing of it is stored",
     "blob.after_piece": "a piece of a blob is written, more may come",
     "blob.before_sync": "all of a blob is written, none of it need be on the disk",

@@ -208,7 +208,11 @@ GROUPS: Mapping[str, Group] = {
         environment={"JOBBER_RETENTION_DAYS": f"{10 * SECONDS:.8f}"},
     ),
     "failing": Group(
-        failing, ("dead_letter.before_commit", "dead_letter.after_commit", "fail.before_commit", "fail.after_commit")
+        failing,
+        (
+            *("migrate.before_commit", "migrate.after_commit"),
+            *("dead_letter.before_commit", "dead_letter.after_commit", "fail.before_commit", "fail.after_commit"),
+        ),
     ),
 }
 

@@ -1,6 +1,8 @@
 """Migrations on a real database: order, replicas, kills."""
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -111,3 +113,19 @@ async def test_killed_in_the_middle(database: str, folder: Path, monkeypatch: py
     monkeypatch.setattr(module, "LOCK_TIMEOUT", 15)
     await migrate(database, "shop", folder)
     assert rows(database, "SELECT n FROM shop.a ORDER BY n") == [(1,), (4,)]
+
+
+@pytest.mark.parametrize(("point", "applied"), [("migrate.before_commit", 1), ("migrate.after_commit", 2)])
+async def test_killed_around_a_commit_the_next_start_completes(database: str, folder: Path, point: str, applied: int) -> None:
+    """The second file's; others wait meanwhile, and go on at once."""
+    code = (
+        "import asyncio, pathlib; from api.migrate import migrate; "
+        f"asyncio.run(migrate({database!r}, 'shop', pathlib.Path({str(folder)!r})))"
+    )
+    environment = {**os.environ, "JOBBER_FAIL": f"{point}:2:kill"}
+    victim = subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL, env=environment, timeout=60)
+    assert victim.returncode == -signal.SIGKILL
+    assert rows(database, "SELECT count(*) FROM shop.migrations") == [(applied,)]
+    await asyncio.gather(*(migrate(database, "shop", folder) for _ in range(3)))
+    assert rows(database, "SELECT n, m FROM shop.a") == [(1, 2)]
+    assert rows(database, "SELECT count(*) FROM shop.migrations") == [(2,)]
