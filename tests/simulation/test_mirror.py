@@ -21,11 +21,11 @@ from jobber.errors import Conflict, InvalidState
 from jobber.ids import uuid7
 from jobber.model import BatchKey, Format, InputOptions, Layout, Plan, PlannedBatch, Receipt
 from tests.simulation.database import Database
-from tests.simulation.jobs import Cut, JobRow, Jobs
+from tests.simulation.jobs import BatchRow, Cut, JobRow, Jobs
 from tests.simulation.kernel import Kernel, Process, drive
 from tests.simulation.products import THEN
 
-SEEDS, OPERATIONS = 60, 40
+SEEDS, OPERATIONS = 100, 50
 #: Of all columns that both have.
 ROWS = """
     SELECT id::text, state, closing, total, batches, next_batch, plan_no, plan_dispatched_at IS NOT NULL,
@@ -33,7 +33,8 @@ ROWS = """
       FROM jobs.jobs WHERE owner_id = ANY (%s::uuid[]) ORDER BY number
 """
 BATCHES = """
-    SELECT b.job_id::text, b.batch_no, b.first_row, b.rows, b.dispatch_no, b.claimed_at IS NOT NULL, b.attempts, b.settled
+    SELECT b.job_id::text, b.batch_no, b.first_row, b.rows, b.dispatch_no, b.claimed_at IS NOT NULL, b.attempts, b.settled,
+           coalesce(b.dispatched_at = '-infinity', false)
       FROM jobs.batches b JOIN jobs.jobs j ON j.id = b.job_id WHERE j.owner_id = ANY (%s::uuid[])
      ORDER BY j.number, b.batch_no
 """
@@ -99,9 +100,14 @@ class Both:
         kept = self.mirror.database.rows
         found = [((row.id, number), kept["batch", row.id, number]) for row in mine for number in range(row.batches or 0)]
         assert batches == [
-            (*key, row.first_row, row.rows, row.dispatch_no, row.claimed_at is not None, row.attempts, row.settled)
+            (*key, row.first_row, row.rows, row.dispatch_no, row.claimed_at is not None, row.attempts, row.settled, due(row))
             for key, row in found
         ]
+
+
+def due(row: BatchRow) -> bool:
+    """It is to be dispatched again at once."""
+    return row.dispatched_at == float("-inf")
 
 
 def cut_of(rows: int, size: int) -> Cut:
@@ -133,6 +139,16 @@ async def act(both: Both, name: str) -> None:
         return
     job_id = both.random.choice(both.jobs)
     await both.same(getattr(both.store, name)(job_id, None), lambda: getattr(both.mirror, name)(job_id))
+
+
+async def hold(both: Both) -> None:
+    """Pause and resume a job of which something is with an executor."""
+    for key, _ in sample(both, both.claimed, 1):
+        for name in ("pause", "resume"):
+            await both.same(
+                getattr(both.store, name)(key.job_id, None),
+                lambda name=name: getattr(both.mirror, name)(key.job_id),  # noqa: B023
+            )
 
 
 async def turn(both: Both, step: Any) -> None:
@@ -269,7 +285,7 @@ def sample(both: Both, things: Any, most: int) -> Any:
 
 OPERATION = (
     *((submit, 4), (dispatch, 6), (claim, 8), (acknowledge, 8), (issue_plans, 3), (claim_plan, 4), (record_plan, 3)),
-    *((issue_again, 2), (later, 2), (close, 3), (unpublished, 1)),
+    *((issue_again, 2), (later, 2), (close, 3), (unpublished, 3), (hold, 2)),
     *(((lambda both: act(both, "cancel")), 1), ((lambda both: act(both, "pause")), 1), ((lambda both: act(both, "resume")), 2)),
 )
 
