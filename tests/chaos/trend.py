@@ -16,8 +16,8 @@ class Bar:
 
 #: Memory of an allocator wavers by some MiB; descriptors and connections by those of the requests under way.
 MEMORY, DESCRIPTORS, CONNECTIONS = Bar(16 << 20, 0.08), Bar(12, 0.15), Bar(3, 0.15)
-#: PostgreSQL's sessions keep files open that they once needed, each up to max_files_per_process: a cache that fills slowly. What
-#: leaks here are sessions, and those are counted as connections.
+#: PostgreSQL's sessions keep files open that they once needed, each up to max_files_per_process: a cache that fills slowly.
+#: Sessions that leak are seen all the same, as connections of the services.
 CACHED_FILES = Bar(300, 0.5)
 
 
