@@ -42,7 +42,7 @@ class Turn:
         self._connection = connection
 
     async def candidates(self, most: int) -> tuple[list[Candidate], int]:
-        """Jobs that have batches left, at most `most` an owner; and how many batches are with executors in all."""
+        """Jobs that have batches left, at most `most` an owner; and how many batches of running jobs are with executors."""
         cursor = await self._connection.execute(
             """SELECT id::text, owner_id::text, priority, number, next_batch, batches, name, lane, lookups_id IS NOT NULL,
                       (SELECT count(*) FROM jobs.batches b WHERE b.job_id = h.id AND b.dispatch_no > 0 AND NOT b.settled)
@@ -58,7 +58,11 @@ class Turn:
         ]
         if not found:
             return [], 0
-        cursor = await self._connection.execute("SELECT count(*) FROM jobs.batches WHERE dispatch_no > 0 AND NOT settled")
+        # Not those of paused jobs, which are with nobody: they would keep the window from all other jobs.
+        cursor = await self._connection.execute(
+            """SELECT count(*) FROM jobs.batches b JOIN jobs.jobs j ON j.id = b.job_id
+                WHERE b.dispatch_no > 0 AND NOT b.settled AND j.state = 'RUNNING'"""
+        )
         row = await cursor.fetchone()
         return found, row[0] if row else 0
 

@@ -235,6 +235,9 @@ class Work:
             if row is None:
                 return False
             await _store(connection, receipts)
+            await connection.execute(
+                "UPDATE jobs.batches SET settled = true WHERE job_id = %s AND dispatch_no > 0 AND NOT settled", [job_id]
+            )
             await _end(connection, job_id, Verdict(State(row[0]), row[1]))
             faults.point("close.before_commit")
         faults.point("close.after_commit")

@@ -75,6 +75,9 @@ class Watch:
         """Batches of a job that are with executors."""
         slots = (("batch", job_id, number) for number in range(self._count(job_id)))
         batches = (writes.get(slot) or self._rows[slot] for slot in slots)
+        job = writes.get(("job", job_id)) or self._rows.get(("job", job_id))
+        if job is None or job.state is not State.RUNNING:
+            return 0
         return sum(batch.dispatch_no > 0 and not batch.settled for batch in batches)
 
     def _count(self, job_id: str) -> int:

@@ -182,6 +182,11 @@ class Jobs:
             if row.state is not State.CANCELING:
                 return False
             self._store(session, receipts)
+            for number in range(row.batches or 0):
+                slot = ("batch", job_id, number)
+                if session.get(slot).dispatch_no > 0 and not session.get(slot).settled:
+                    session.lock(slot)
+                    session.put(slot, replace(session.get(slot), settled=True))
             self._end(session, job_id, Verdict(State(row.closing or ""), row.error))
             faults.point("close.before_commit")
         faults.point("close.after_commit")
@@ -338,7 +343,7 @@ class Turn:
             )
             for row in hungry
         ]
-        return found, sum(len(self._out(row)) for row in rows) if found else 0
+        return found, sum(len(self._out(row)) for row in rows if row.state is State.RUNNING) if found else 0
 
     async def start(self, upto: Mapping[str, int], lookups: Mapping[str, int]) -> set[str]:
         """As Turn.start."""

@@ -91,7 +91,7 @@ CREATE TABLE jobs.batches (
     dispatched_at timestamptz,
     claimed_at timestamptz,
     attempts integer NOT NULL DEFAULT 0,
-    -- Its receipt is stored.
+    -- It is done with: its receipt is stored, or its job was closed without it.
     settled boolean NOT NULL DEFAULT false,
     PRIMARY KEY (job_id, batch_no)
 );
