@@ -70,6 +70,7 @@ ACTIONS: Mapping[str, str] = {
     "handed_back": "batches were handed back to the transport, to be tried again",
     "batch_failed": "a batch can never be loaded",
     "isolated": "what may have ended executors is read in a process of its own",
+    "superseded": "an executor stopped working at what another one has, or what was cancelled",
     "poison_found": "a record ended whoever read it, and is rejected",
     # up
     "child_started": "the supervisor started a process",

@@ -60,7 +60,7 @@ def work(settings: ExecutorSettings, transport: TransportSettings) -> None:
         limit_memory(settings.memory)
         event("ready", "Loads batches.", jobs=[kind.name for kind in kinds])
         # One worker, and no recovery store: the transport's acknowledgements and the ledger give the guarantee.
-        cli_main(load_flow(source, Steps(jobs, Blobs(settings.blobs_url), room, isolation), sink))  # type: ignore[no-untyped-call]
+        cli_main(load_flow(source, Steps(jobs, Blobs(settings.blobs_url), room, isolation, stopping), sink))  # type: ignore[no-untyped-call]
     except Unavailable:
         if not stopping.is_set():
             raise

@@ -23,17 +23,38 @@ from jobber.model import Plan
 from operators import arrow, rejects
 from operators.frames import faults_of
 from operators.split import parts
-from pipelines.isolated import Alive, Answer, Broke, Cut, Died, Load, Made, Part, Raw, Scan, Task, Text, answer_of, encode
+from pipelines.isolated_wire import (
+    Alive,
+    Answer,
+    Broke,
+    Cut,
+    Died,
+    Load,
+    Made,
+    Part,
+    Raw,
+    Ready,
+    Scan,
+    Task,
+    Text,
+    Unable,
+    answer_of,
+    encode,
+)
 from pipelines.work import Failed, Planned, PlanTask, Prepared, Read, Unplannable
 
 #: Readers that a record, or an input to plan, must end one after the other: somebody outside may have killed one or two.
 PROOFS = 3
 #: Records of one batch that may be POISON; a batch of which more are fails its job.
 MOST_POISON = 100
-#: Seconds that even the smallest part gets.
+#: Seconds that even the smallest part gets, at first.
 SHORTEST = 3.0
-#: Seconds that the isolated process has to start, and to answer beyond the time of what it was asked.
-SLACK = 30.0
+#: How much longer the smallest time is after each part that was not ready in time: a job type may be slow to begin.
+LONGER = 1.25
+#: Seconds that the isolated process has to start, and to show that it lives.
+SLACK = 60.0
+#: Tries to reach an isolated process that others keep killing.
+TRIES = 5
 #: Seconds that a scan may take for one window of the input (8 MiB).
 WINDOW = 60.0
 
@@ -54,36 +75,45 @@ class Isolation:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
 
-    def prepare(self, read: Read) -> Prepared | Failed:
-        """What Steps would make of the batch; records that end their reader are rejects with the code POISON."""
+    def prepare(self, read: Read, goes_on: Callable[[], None] = lambda: None) -> Prepared | Failed:
+        """What Steps would make of the batch; records that end their reader are rejects with the code POISON.
+
+        `goes_on` is called now and then, and may raise. Raises Unavailable when no process is to be had.
+        """
         batch, key = read.batch, read.batch.key
         event("isolated", "A suspect is read in a process of its own.", job=key.job_id, batch=key.batch_no)
         spec = batch.spec
         load = Load(spec.kind.name, msgspec.json.encode(spec.args), spec.layout, spec.lookups, read.data, batch.first_row)
         made: list[tuple[int, Made]] = []
         poison: dict[int, str] = {}
-        deaths = 0
+        deaths, least = 0, SHORTEST
         waiting: deque[Range] = deque([(0, batch.rows)])
         while waiting:
             first, last = waiting.popleft()
-            answer = self._ask(load, Part(first, last, max(self._seconds * (last - first) / batch.rows, SHORTEST)))
+            # What condemns a record is that it had all the time of a batch.
+            whole = last - first == 1 and deaths == PROOFS - 1
+            seconds = self._seconds if whole else max(self._seconds * (last - first) / batch.rows, min(least, self._seconds))
+            answer = self._ask(load, Part(first, last, seconds), goes_on)
             if isinstance(answer, Made):
                 made.append((first, answer))
                 deaths = 0
-            elif isinstance(answer, Broke):
-                why = f"batch {key.batch_no} cannot be loaded: {answer.message}; the executor's log says where."
+                continue
+            if isinstance(answer, Broke):
+                why = f"batch {key.batch_no} cannot be loaded: {answer.message}"
                 return Failed(key, answer.code, why)
-            elif last - first > 1:
+            how, late = (answer.how, answer.late) if isinstance(answer, Died) else ("it did not answer", False)
+            least *= LONGER if late else 1
+            if last - first > 1:
                 waiting.extendleft(reversed(parts(first, last)))
                 deaths = 0
             elif (deaths := deaths + 1) < PROOFS:
                 waiting.appendleft((first, last))
             else:
                 deaths = 0
-                poison[first] = answer.how if isinstance(answer, Died) else "it did not answer"
+                poison[first] = how
                 event(
                     "poison_found",
-                    f"A record ends whoever reads it: {poison[first]}.",
+                    f"A record ends whoever reads it: {how}.",
                     level=logging.WARNING,
                     job=key.job_id,
                     batch=key.batch_no,
@@ -135,48 +165,62 @@ class Isolation:
         return Unplannable(task.job_id, "POISON", f"this input ends whoever reads it: {how}.")
 
     def _ask(self, load: Load | None, task: Part | Raw | Scan, goes_on: Callable[[], None] = lambda: None) -> Answer:
-        """The answer. A process that dies itself is as good a death as that of its child."""
+        """The answer. A process that dies itself while it has a task is as good a death as that of its child.
+
+        Raises Unavailable when the task did not even begin: that says nothing about any record.
+        """
         try:
-            connection = self._connected(load)
-            self._send(connection, task)
+            connection = self._given(load, task)
             while True:
-                answer = self._received(connection, task.seconds + SLACK)
-                if not isinstance(answer, Alive):
+                try:
+                    answer = self._received(connection)
+                except (EOFError, OSError, msgspec.MsgspecError) as fault:
+                    self.close()
+                    return Died(f"its process ended ({type(fault).__name__})")
+                if isinstance(answer, Unable):
+                    raise Unavailable(f"The isolated process could not begin: {answer.why}")
+                if not isinstance(answer, Alive | Ready):
                     return answer
                 goes_on()
-        except (EOFError, OSError) as fault:
-            self.close()
-            return Died(f"its process ended ({type(fault).__name__})")
         except BaseException:
+            # Whatever it is doing now, nobody wants it.
             self.close()
             raise
 
-    def _received(self, connection: Connection, seconds: float) -> Answer:
-        """Raises EOFError, OSError; TimeoutError (an OSError) when nothing comes."""
+    def _given(self, load: Load | None, task: Part | Raw | Scan) -> Connection:
+        """The process, which has the batch and the task. Raises Unavailable."""
+        for _ in range(TRIES):
+            try:
+                connection = self._connection or self._start()
+                if load is not None and load is not self._load:
+                    self._send(connection, load)
+                    self._load = load
+                self._send(connection, task)
+                return connection
+            except (EOFError, OSError):
+                self.close()
+        raise Unavailable("The isolated process cannot be started.")
+
+    def _received(self, connection: Connection) -> Answer:
+        """Raises EOFError, OSError; TimeoutError (an OSError) when it shows no sign of life."""
         waited = 0.0
         while not connection.poll(0.2):
             self._beat()
             waited += 0.2
-            if waited > seconds:
+            if waited > SLACK:
                 raise TimeoutError
+        self._beat()
         return answer_of(connection.recv_bytes())
 
     def _send(self, connection: Connection, task: Task) -> None:
         connection.send_bytes(encode(task))
 
-    def _connected(self, load: Load | None) -> Connection:
-        """The process, which holds the batch."""
-        fresh = self._connection is None
-        connection = self._connection or self._start()
-        if load is not None and (fresh or load is not self._load):
-            self._send(connection, load)
-            self._load = load
-        return connection
-
     _load: Load | None = None
 
     def _start(self) -> Connection:
+        """Raises EOFError, OSError."""
         ours, theirs = socket.socketpair()
+        self._connection = Connection(ours.detach())
         with theirs:
             arguments = (str(theirs.fileno()), str(self._memory), ",".join(self._modules))
             self._process = subprocess.Popen(
@@ -184,7 +228,7 @@ class Isolation:
                 pass_fds=[theirs.fileno()],
                 env=_environment(),
             )
-        self._connection = Connection(ours.detach())
+        self._received(self._connection)
         return self._connection
 
     def close(self) -> None:
@@ -201,4 +245,6 @@ def _environment() -> dict[str, str]:
     """It finds every module that this process finds, and none of its addresses and secrets."""
     ours = ("JOBBER_", "DATABASE_URL", "PULSAR_SERVICE_URL", "JWT_SECRET", "AUTH_GRPC_", "JOBS_GRPC_", "PRODUCTS_GRPC_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return {**kept, SUPERVISOR: str(os.getpid()), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    mine = {SUPERVISOR: str(os.getpid()), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # As in the planning process: each arena of a thread keeps what it had at its largest.
+    return {"MALLOC_ARENA_MAX": "2", **kept, **mine}

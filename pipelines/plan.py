@@ -23,12 +23,11 @@ from pipelines.connectors.jobs import Jobs
 from pipelines.isolation import Isolation
 from pipelines.retry import Refused
 from pipelines.room import Room
+from pipelines.signs import SignsOfLife, Superseded
 from pipelines.work import Flight, Planned, Planning, PlanTask, Unplannable
 
 #: Seconds after which a plan that could not be made, or recorded, comes again.
 RETURN_DELAY = 1.0
-#: Seconds between two signs of life while an input is read. Jobs waits for 30 before another planner gets the job.
-RENEW_EVERY = 5.0
 
 
 def plan_flow(source: DynamicSource[Flight], steps: "PlanSteps", record: DynamicSink[Planning]) -> Dataflow:
@@ -41,14 +40,6 @@ def plan_flow(source: DynamicSource[Flight], steps: "PlanSteps", record: Dynamic
     return flow
 
 
-class Stopped(Unavailable):
-    """The executor stops; another one will plan this input."""
-
-
-class Superseded(Exception):
-    """The job does not wait for this plan any more."""
-
-
 class PlanSteps:
     """What planning needs: who hands jobs out, and where inputs are."""
 
@@ -59,12 +50,14 @@ class PlanSteps:
         stopping: threading.Event,
         isolation: Isolation,
         clock: Callable[[], float] = time.monotonic,
+        beat: Callable[[], object] = lambda: None,
     ) -> None:
         self._jobs = jobs
         self._blobs = blobs
         self._isolation = isolation
         self._stopping = stopping
         self._clock = clock
+        self._beat = beat
 
     def claim(self, flight: Flight) -> list[Planning]:
         """Take the job of each delivery, unless it is planned already."""
@@ -94,7 +87,7 @@ class PlanSteps:
             return planning
         job_id = task.job_id
         try:
-            signs = SignsOfLife(self._jobs, task, self._stopping, self._clock)
+            signs = SignsOfLife(lambda: self._jobs.renew_plan(task), self._stopping, self._clock)
             if task.suspect:
                 return replace(planning, item=self._isolation.plan(task, self._blobs.url, signs.give))
             made = plan(self._windows(task, signs), Contract.of(task.kind.contract), task.options)
@@ -113,31 +106,12 @@ class PlanSteps:
             return replace(planning, item=Unplannable(job_id, "INTERNAL", why))
         return replace(planning, item=Planned(job_id, made))
 
-    def _windows(self, task: PlanTask, signs: "SignsOfLife") -> Iterator[bytes]:
+    def _windows(self, task: PlanTask, signs: SignsOfLife) -> Iterator[bytes]:
         source = task.source
         for window in [source.inline] if source.inline is not None else self._blobs.windows(source.blob_key):
+            self._beat()
             signs.give()
             yield window
-
-
-class SignsOfLife:
-    """Each window that is read shows that planning goes on; jobs is told so now and then."""
-
-    def __init__(self, jobs: Jobs, task: PlanTask, stopping: threading.Event, clock: Callable[[], float]) -> None:
-        self._jobs = jobs
-        self._task = task
-        self._stopping = stopping
-        self._clock = clock
-        self._given = clock()
-
-    def give(self) -> None:
-        """A window was read. Raises Stopped, and Superseded when nobody waits for the plan any more."""
-        if self._stopping.is_set():
-            raise Stopped
-        if self._clock() - self._given > RENEW_EVERY:
-            self._given = self._clock()
-            if not self._jobs.renew_plan(self._task):
-                raise Superseded
 
 
 class RecordPlans(DynamicSink[Planning]):

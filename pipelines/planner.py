@@ -20,7 +20,7 @@ from pipelines.connectors.transport import TransportSource
 from pipelines.executor import wanted
 from pipelines.isolation import Isolation
 from pipelines.plan import PlanSteps, RecordPlans, plan_flow
-from pipelines.process import executor_name, limit_memory, stop_on_signals, wait_until_reachable
+from pipelines.process import Watchdog, executor_name, limit_memory, stop_on_signals, wait_until_reachable
 from pipelines.room import Room
 
 
@@ -48,14 +48,16 @@ def work(settings: ExecutorSettings, transport: TransportSettings, stopping: thr
     consumer = open_consumer(transport, [Group(tuple(f"{kind.name}.{Lane.PLAN}" for kind in kinds), 1)], "plan")
     room = Room(1)
     jobs = Jobs(settings.jobs_grpc_service_url, settings.jwt_secret, executor_name(), stopping, settings.tls)
-    source = TransportSource(consumer, room, stopping)
+    watchdog = Watchdog(settings.stall_seconds)
+    source = TransportSource(consumer, room, stopping, beat=watchdog.beat)
     isolation = Isolation(
-        memory=settings.isolated_memory, seconds=settings.isolated_seconds, modules=settings.job_modules, beat=lambda: None
+        memory=settings.isolated_memory, seconds=settings.isolated_seconds, modules=settings.job_modules, beat=watchdog.beat
     )
-    steps = PlanSteps(jobs, Blobs(settings.blobs_url), stopping, isolation)
+    steps = PlanSteps(jobs, Blobs(settings.blobs_url), stopping, isolation, beat=watchdog.beat)
     limit_memory(settings.memory)
     event("ready", "Plans inputs.", jobs=[kind.name for kind in kinds])
     cli_main(plan_flow(source, steps, RecordPlans(jobs, consumer, room)))  # type: ignore[no-untyped-call]
+    watchdog.stop()
     isolation.close()
     consumer.close()
     jobs.close()

@@ -79,8 +79,11 @@ def limit_memory(size: int) -> None:
     """This process may have so many bytes more than it has now (0: any number). What is above fails to be had, and ends it."""
     if size and sys.platform == "linux":
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        have = int(status["VmData"].split()[0]) * 1024
-        resource.setrlimit(resource.RLIMIT_DATA, (have + size, have + size))
+        most = int(status["VmData"].split()[0]) * 1024 + size
+        # Who is not root cannot have more than its parent was given.
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def end_now() -> NoReturn:
@@ -96,18 +99,19 @@ class Watchdog:
     stood is written on standard error.
     """
 
-    #: Seconds between two settings of the timer: setting it starts a thread.
+    #: Seconds between two settings of the timer, at most: setting it starts a thread.
     EVERY = 1.0
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
         self._clock = clock
+        self._every = min(self.EVERY, seconds / 4)
         self._set_at = -self.EVERY
 
     def beat(self) -> None:
         """The dataflow goes on."""
         now = self._clock()
-        if self._seconds and now - self._set_at >= self.EVERY:
+        if self._seconds and now - self._set_at >= self._every:
             self._set_at = now
             faulthandler.dump_traceback_later(self._seconds, exit=True, file=2)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from pipelines.prepare import meet, prepare, take
 from pipelines.process import end_now
 from pipelines.retry import Refused
 from pipelines.room import Room
+from pipelines.signs import SignsOfLife, Superseded
 from pipelines.work import Batch, Failed, Flight, Item, Met, Read, Taken
 
 S = TypeVar("S")
@@ -33,11 +35,12 @@ FLIGHT_BYTES = 4 << 20
 class Steps:
     """What the steps need: who hands batches out, where inputs are, how much room there is, and where suspects are read."""
 
-    def __init__(self, jobs: Jobs, blobs: Blobs, room: Room, isolation: Isolation) -> None:
+    def __init__(self, jobs: Jobs, blobs: Blobs, room: Room, isolation: Isolation, stopping: threading.Event) -> None:
         self._jobs = jobs
         self._blobs = blobs
         self._room = room
         self._isolation = isolation
+        self._stopping = stopping
 
     def claim(self, flight: Flight) -> list[Flight]:
         """Count an attempt at every batch of the flight, durably, and take those that still have to be loaded.
@@ -93,8 +96,18 @@ class Steps:
     def decode(self, flight: Flight) -> Flight:
         """Take the records apart. A suspect is made ready in a process of its own, and passes the next steps by."""
         if any(isinstance(item, Read) and item.batch.suspect for item in flight.items):
-            return _each("isolate", flight, Read, self._isolation.prepare)
+            return self._isolated(flight)
         return _each("decode", flight, Read, take)
+
+    def _isolated(self, flight: Flight) -> Flight:
+        """This may take minutes: jobs is told that it goes on, and it ends when nobody waits for it any more."""
+        tickets = [ticket for delivery in flight.deliveries if (ticket := wire.ticket_of(delivery))]
+        signs = SignsOfLife(lambda: self._jobs.renew(tickets), self._stopping)
+        try:
+            return _each("isolate", flight, Read, lambda read: self._isolation.prepare(read, signs.give))
+        except Superseded:
+            event("superseded", "Nobody waits for this suspect any more.", batches=len(flight.items))
+            return replace(flight, items=[])
 
     def check(self, flight: Flight) -> Flight:
         """Hold the records against the contract."""
@@ -154,7 +167,8 @@ def _each(name: str, flight: Flight, state: type[S], step: Callable[[S], Item]) 
         with _timed(name):
             return replace(flight, items=[_guarded(name, item, state, step) for item in flight.items])
     except Unavailable as fault:
-        event("unavailable", fault.message, level=logging.WARNING, what="the inputs")
+        what = "the isolated process" if name == "isolate" else "the inputs"
+        event("unavailable", fault.message, level=logging.WARNING, what=what)
         return replace(flight, items=[], returned=True)
 
 
@@ -164,7 +178,7 @@ def _guarded(name: str, item: Item, state: type[S], step: Callable[[S], Item]) -
         return item
     try:
         return step(item)
-    except Unavailable:
+    except (Unavailable, Superseded):
         raise
     except MemoryError:
         # A batch that wants more than there is is not to take others along: with its next attempts it becomes a suspect.

@@ -72,6 +72,11 @@ class JobsDoor(JobsServiceServicer):
         response.jobs.extend(wire.spec_to(spec) for spec in specs)
         return response
 
+    async def Renew(self, request: pb.RenewRequest, context: Context) -> pb.RenewResponse:
+        """Keep batches with the executor that works at them."""
+        dispatches = [(wire.key_from(item.key), item.dispatch_no) for item in request.dispatches]
+        return pb.RenewResponse(held=await self._work.renew(dispatches))
+
     async def Acknowledge(self, request: pb.AcknowledgeRequest, context: Context) -> pb.AcknowledgeResponse:
         """Store receipts; fail the jobs of batches that can never be loaded."""
         changed = await self._work.acknowledge([wire.receipt_from(item) for item in request.receipts])

@@ -161,11 +161,7 @@ class Work:
                    UPDATE jobs.batches b SET attempts = b.attempts + 1, claimed_at = clock_timestamp()
                      FROM asked WHERE b.job_id = asked.job_id AND b.batch_no = asked.batch_no
                 RETURNING b.job_id::text, b.batch_no, b.attempts, b.start, b.length, b.first_row, b.rows, b.sha256""",
-                [
-                    [key.job_id for key, _ in dispatches],
-                    [key.batch_no for key, _ in dispatches],
-                    [number for _, number in dispatches],
-                ],
+                _columns(dispatches),
             )
             rows = sorted(await cursor.fetchall())
             specs = await _specs(connection, sorted({row[0] for row in rows})) if rows else []
@@ -176,6 +172,19 @@ class Work:
             for row in rows
         ]
         return claimed, specs
+
+    async def renew(self, dispatches: Sequence[tuple[BatchKey, int]]) -> bool:
+        """The executor lives and goes on; False when nobody waits for any of these dispatches any more."""
+        async with checkout(self.pool) as connection:
+            cursor = await connection.execute(
+                """UPDATE jobs.batches b SET claimed_at = clock_timestamp()
+                     FROM unnest(%s::uuid[], %s::integer[], %s::integer[]) AS d(job_id, batch_no, dispatch_no), jobs.jobs j
+                    WHERE b.job_id = d.job_id AND b.batch_no = d.batch_no AND b.dispatch_no = d.dispatch_no
+                      AND b.claimed_at IS NOT NULL AND NOT b.settled
+                      AND j.id = b.job_id AND j.state IN ('RUNNING', 'PAUSED')""",
+                _columns(dispatches),
+            )
+            return cursor.rowcount > 0
 
     async def acknowledge(self, receipts: Sequence[Receipt]) -> set[str]:
         """Store the receipts of jobs that go on, and end those whose last one this is; answer the jobs that changed.
@@ -242,6 +251,15 @@ class Work:
             faults.point("close.before_commit")
         faults.point("close.after_commit")
         return True
+
+
+def _columns(dispatches: Sequence[tuple[BatchKey, int]]) -> list[list[str] | list[int]]:
+    """As arrays of job ids, batch numbers and dispatch numbers."""
+    return [
+        [key.job_id for key, _ in dispatches],
+        [key.batch_no for key, _ in dispatches],
+        [number for _, number in dispatches],
+    ]
 
 
 async def _specs(connection: Connection, ids: Sequence[str]) -> list[Spec]:

@@ -43,6 +43,14 @@ class Jobs:
             retry(lambda: self._stub.Claim(request, timeout=DEADLINE, metadata=self._metadata), self._stopping)
         )
 
+    def renew(self, tickets: Sequence[wire.Ticket]) -> bool:
+        """Say that these go on; False when nobody waits for any of them. What fails is said again later."""
+        request = jobs_pb2.RenewRequest(dispatches=wire.claim_of(tickets, self._executor).dispatches)
+        try:
+            return bool(self._stub.Renew(request, timeout=RENEW_DEADLINE, metadata=self._metadata).held)
+        except grpc.RpcError:
+            return True
+
     def acknowledge(self, receipts: Sequence[receipt_pb2.Receipt], failures: Sequence[Failed]) -> None:
         """Store receipts and failures; answers once they are durable. Raises Unavailable, Refused."""
         request = jobs_pb2.AcknowledgeRequest(receipts=receipts, failures=[wire.failure_to(item) for item in failures])

@@ -93,6 +93,8 @@ class JobsPeer(JobsServiceServicer):
         self.plans: dict[str, jobs_pb2.RecordPlanRequest] = {}
         #: Topic and body of what was no dispatch.
         self.refused: list[tuple[str, bytes]] = []
+        #: Nobody waits for what executors renew.
+        self.lapsed = False
         self.lock = threading.Lock()
 
     def Claim(self, request: jobs_pb2.ClaimRequest, context: grpc.ServicerContext) -> jobs_pb2.ClaimResponse:
@@ -111,6 +113,10 @@ class JobsPeer(JobsServiceServicer):
                 batch.attempt = self.attempts[key]
         self.faults.after("Claim", context)
         return answer
+
+    def Renew(self, request: jobs_pb2.RenewRequest, context: grpc.ServicerContext) -> jobs_pb2.RenewResponse:
+        self.faults.before("Renew", context)
+        return jobs_pb2.RenewResponse(held=not self.lapsed)
 
     def Acknowledge(self, request: jobs_pb2.AcknowledgeRequest, context: grpc.ServicerContext) -> jobs_pb2.AcknowledgeResponse:
         self.faults.before("Acknowledge", context)

@@ -20,7 +20,7 @@ from pipelines.room import Gate, Room
 from pipelines.steps import Steps
 from tests.integration.peers import SECRET, Journal, Peers
 
-TOPICS = ("LoadProducts", "Fibonacci", "Broken")
+TOPICS = ("LoadProducts", "Fibonacci", "Broken", "Poisonous")
 
 
 class Recording:
@@ -60,8 +60,8 @@ class Flow:
         gate = Gate("products", products.answers)
         source = TransportSource(self.consumer, self.room, self.stopping, lambda: gate.open)
         sink = BulkWrite(jobs, products, self.consumer, self.room, gate, grace=grace)
-        self.isolation = Isolation(memory=1 << 30, seconds=30, modules=())
-        flow = load_flow(source, Steps(jobs, Blobs(f"file://{around.folder}"), self.room, self.isolation), sink)
+        self.isolation = Isolation(memory=1 << 30, seconds=30, modules=("tests.support.poison",))
+        flow = load_flow(source, Steps(jobs, Blobs(f"file://{around.folder}"), self.room, self.isolation, self.stopping), sink)
         self.thread = threading.Thread(target=run_main, args=(flow,))
         self.thread.start()
 

@@ -1,10 +1,14 @@
 """Records that end whoever reads them are found and rejected, in every way in which a process ends; nobody else is."""
 
+import errno
 import os
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import Pipe
 from pathlib import Path
 
 import polars as pl
@@ -12,12 +16,15 @@ import psutil
 import pytest
 
 from jobber.contract import Contract
-from jobber.errors import StructureFault
+from jobber.errors import StructureFault, Unavailable
 from jobber.job import discover, find
 from jobber.model import BatchKey, Format, InputOptions
 from operators import arrow, rejects
 from operators.plan import plan
-from pipelines.isolation import PROOFS, Isolation
+from pipelines.isolated import Server
+from pipelines.isolated_wire import Part, Ready, Unable, answer_of, encode
+from pipelines.isolation import Isolation
+from pipelines.signs import Superseded
 from pipelines.work import Batch, Failed, Planned, PlanTask, Prepared, Read, Source, Spec, Unplannable
 from tests.support.poison import WAYS
 
@@ -33,13 +40,21 @@ def _known() -> None:
 
 @pytest.fixture
 def isolation(monkeypatch: pytest.MonkeyPatch) -> Iterator[Isolation]:
-    monkeypatch.setattr("pipelines.isolation.SHORTEST", 0.7)
-    made = Isolation(memory=512 << 20, seconds=2, modules=MODULES)
+    monkeypatch.setattr("pipelines.isolation.SHORTEST", 0.3)
+    made = Isolation(memory=512 << 20, seconds=1, modules=MODULES)
     yield made
     made.close()
 
 
-def suspect(names: list[str], form: Format = Format.CSV, first_row: int = 1, kind: str = "Poisonous") -> Read:
+@pytest.fixture
+def patient() -> Iterator[Isolation]:
+    """One that lets a record live for long enough to be met by somebody from outside."""
+    made = Isolation(memory=512 << 20, seconds=3, modules=MODULES)
+    yield made
+    made.close()
+
+
+def suspect(names: list[str], form: Format = Format.CSV, first_row: int = 1, kind: str = "Poisonous", **args: float) -> Read:
     """A batch of these names, planned as a whole input is."""
     if form is Format.CSV:
         text = "name,price\n" + "".join(f'"{name}",1.50\n' for name in names)
@@ -51,7 +66,7 @@ def suspect(names: list[str], form: Format = Format.CSV, first_row: int = 1, kin
     made = plan([text.encode()], Contract.of(found.contract), InputOptions())
     (planned,) = made.batches
     data = text.encode()[planned.offset : planned.offset + planned.length]
-    spec = Spec(JOB, found, found.args(), made.layout, {"charges": {}})
+    spec = Spec(JOB, found, found.args(**args), made.layout, {"charges": {}})
     return Read(Batch(BatchKey(JOB, 4), 4, spec, Source(), first_row, planned.rows, planned.sha256), data)
 
 
@@ -118,39 +133,137 @@ def test_a_batch_that_is_nothing_but_poison_fails_its_job(isolation: Isolation, 
 
 
 @contextmanager
-def killing(times: int) -> Iterator[list[str]]:
-    """Somebody outside kills the isolated process, or its child, as soon as it is there, so many times."""
-    killed: list[str] = []
+def hunting(act: Callable[[psutil.Process], object], *, children: bool) -> Iterator[list[int]]:
+    """Somebody outside does something to every isolated process, or to every child of one, while it reads."""
+    hit: list[int] = []
     over = threading.Event()
 
     def hunt() -> None:
         me = psutil.Process()
-        while len(killed) < times and not over.is_set():
+        while not over.wait(0.01):
             for process in me.children(recursive=True):
-                try:
-                    if "pipelines.isolated" in process.cmdline():
-                        process.kill()
-                        killed.append("child" if process.ppid() != os.getpid() else "process")
-                        break
-                except psutil.Error:
-                    continue
-            time.sleep(0.05)
+                with suppress(psutil.Error):
+                    if process.pid not in hit and children is (process.ppid() != me.pid) and (children or process.children()):
+                        time.sleep(0.15)  # It has begun.
+                        act(process)
+                        hit.append(process.pid)
 
     thread = threading.Thread(target=hunt)
     thread.start()
     try:
-        yield killed
+        yield hit
     finally:
         over.set()
         thread.join()
 
 
-def test_who_kills_the_isolated_process_makes_nobody_poison(isolation: Isolation) -> None:
-    with killing(PROOFS - 1) as killed:
-        made = isolation.prepare(suspect(["Only one"]))
-    assert len(killed) == PROOFS - 1
+@pytest.mark.parametrize("children", [True, False])
+def test_who_kills_the_isolated_process_makes_nobody_poison(patient: Isolation, children: bool) -> None:
+    kills = iter(range(2))
+
+    def kill(process: psutil.Process) -> None:
+        if next(kills, None) is not None:
+            process.kill()
+
+    with hunting(kill, children=children) as hit:
+        made = patient.prepare(suspect(["Only one"], pause=1.5))
+    assert len(hit) == 3
     assert isinstance(made, Prepared)
     assert (made.rows, made.rejected) == (1, 0)
+
+
+def test_who_stops_the_child_makes_nobody_poison(patient: Isolation) -> None:
+    """It has 3 seconds, three times, of its own time."""
+
+    def stop(process: psutil.Process) -> None:
+        process.suspend()
+        time.sleep(4)
+        process.resume()
+
+    with hunting(stop, children=True) as hit:
+        made = patient.prepare(suspect(["Only one"], pause=1.5))
+    assert len(hit) == 1
+    assert isinstance(made, Prepared)
+    assert (made.rows, made.rejected) == (1, 0)
+
+
+@pytest.mark.timeout(120)
+def test_a_job_type_that_is_slow_to_begin_makes_nobody_poison(isolation: Isolation) -> None:
+    made = isolation.prepare(suspect([*NAMES[:4], "kill", *NAMES[4:6]], pause=0.6))
+    assert isinstance(made, Prepared)
+    assert [(row, code) for row, code, _ in faults(made)] == [(5, "POISON")]
+    assert made.rows == 6
+
+
+def test_an_isolated_process_that_does_not_start_is_no_evidence(isolation: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(Unavailable):
+        isolation.prepare(suspect(["Innocent"]))
+    monkeypatch.undo()
+    assert isinstance(isolation.prepare(suspect(["Innocent"])), Prepared)
+
+
+def test_no_process_to_be_had_is_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fork", _no_fork)
+    ours, theirs = Pipe()
+    server = threading.Thread(target=_serve, args=(Server(theirs, 1 << 30, MODULES),))
+    server.start()
+    assert answer_of(ours.recv_bytes()) == Ready()
+    ours.send_bytes(encode(Part(0, 1, 1.0)))
+    assert answer_of(ours.recv_bytes()) == Unable("[Errno 11] no more processes")
+    ours.close()
+    server.join()
+    theirs.close()
+
+
+def _no_fork() -> int:
+    raise OSError(errno.EAGAIN, "no more processes")
+
+
+def _serve(server: Server) -> None:
+    with suppress(EOFError):
+        server.serve()
+
+
+def test_a_job_type_that_cannot_be_imported_there_fails_its_job_with_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Isolation(memory=512 << 20, seconds=2, modules=("tests.support.no_such_module",))
+    try:
+        failed = made.prepare(suspect(["Innocent"]))
+    finally:
+        made.close()
+    assert isinstance(failed, Failed)
+    assert failed.code == "INTERNAL"
+    assert "no_such_module" in failed.message
+
+
+def test_who_may_have_less_memory_than_a_suspect_still_reads_it() -> None:
+    """As an executor with JOBBER_MEMORY: what it starts cannot have more, unless it is root."""
+    program = (
+        "import resource, sys\n"
+        "resource.prlimit(0, resource.RLIMIT_DATA, (300 << 20, 300 << 20))\n"
+        "from pipelines.process import limit_memory\n"
+        "limit_memory(1 << 30)\n"
+        "assert resource.getrlimit(resource.RLIMIT_DATA) == (300 << 20, 300 << 20)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60, env={**os.environ, "PYTHONPATH": os.getcwd()})
+
+
+def test_a_computing_job_loses_its_poison_only(isolation: Isolation) -> None:
+    made = isolation.prepare(suspect([*NAMES[:40], "kill", *NAMES[40:80]], kind="PoisonousNumbers"))
+    assert isinstance(made, Prepared)
+    assert (made.target, made.rows, made.rejected) == (None, 80, 1)
+    results = arrow.from_ipc(made.frame)
+    assert results["row_no"].to_list() == [*range(1, 41), *range(42, 82)]
+    assert results["remark"].to_list() == [None] * 40 + ["second half"] * 40
+
+
+def test_who_does_not_wait_any_longer_is_heard(isolation: Isolation) -> None:
+    def stop() -> None:
+        raise Superseded
+
+    with pytest.raises(Superseded):
+        isolation.prepare(suspect(["hang"]), stop)
+    assert not [child for child in psutil.Process().children(recursive=True) if "pipelines.isolated" in child.cmdline()]
 
 
 def test_it_ends_with_its_executor_and_knows_no_secret(isolation: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:

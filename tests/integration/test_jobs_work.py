@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from api.database import Pool, open_pool
-from api.jobs.decide import Limits
+from api.jobs.decide import UNSETTLED_LONGEST, Limits, lost
 from api.jobs.dispatch import Dispatcher
 from api.jobs.model import Submission
 from api.jobs.store import Store
@@ -354,6 +354,31 @@ async def test_attempts_at_planning_and_at_batches_are_counted_and_never_end_a_j
         assert [item.attempt for item in handed_out] == [attempt]
     assert await room.state(unplanned) is State.VALIDATING
     assert await room.state(job_id) is State.RUNNING
+
+
+async def test_who_works_at_a_batch_for_long_keeps_it_until_nobody_waits_for_it(room: Room) -> None:
+    job_id = await room.submit(2)
+    first, second = await room.dispatched()
+    assert not await room.work.renew([first]), "not claimed yet"
+    await room.work.claim([first, second])
+    for _ in range(3):
+        await unheard(room, UNSETTLED_LONGEST + 1)
+        assert await room.work.renew([first])
+        assert not await room.work.renew([(first[0], first[1] + 1)]), "another dispatch"
+        async with room.work.dispatching() as turn:
+            assert lost(await turn.outstanding()) == [(job_id, second[0].batch_no)]
+    await room.work.acknowledge([Receipt(first[0], ROWS, 0, 0, 0, b"", b"", None)])
+    assert not await room.work.renew([first]), "it is settled"
+    await room.store.pause(job_id, OWNER)
+    assert await room.work.renew([first, second])
+    await room.store.cancel(job_id, OWNER)
+    assert not await room.work.renew([first, second])
+
+
+async def unheard(room: Room, seconds: float) -> None:
+    """Nothing was heard of any claimed batch for so many seconds."""
+    async with room.pool.connection() as connection:
+        await connection.execute("UPDATE jobs.batches SET claimed_at = claimed_at - %s * interval '1 s'", [seconds])
 
 
 async def test_an_empty_plan_succeeds_at_once(room: Room) -> None:

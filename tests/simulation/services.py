@@ -116,7 +116,7 @@ class Cluster:
         lanes = [Group((f"{KIND.name}.fast",), 4), Group((f"{KIND.name}.bulk",), 1)]
         consumer = Consumer(self.broker, process, lanes)
         source = TransportSource(consumer, room, threading.Event(), lambda: gate.open)
-        steps = Steps(jobs, None, room, None)  # type: ignore[arg-type]
+        steps = Steps(jobs, None, room, None, threading.Event())  # type: ignore[arg-type]
         settler = Settler(jobs, products, consumer, room, gate)  # type: ignore[arg-type]
         while True:
             flights, _ = source.next()

@@ -6,12 +6,17 @@ JOBBER_JOB_MODULES=tests.support.poison
 import ctypes
 import os
 import signal
+import sys
+import time
 from typing import Any, NoReturn
 
 import dataframely as dy
 import polars as pl
 
 from jobber import Args, Lookups, job
+
+# Job types may use Polars when they are imported. It has threads from then on, which no forked process has.
+STARS = pl.DataFrame({"star": range(1000)}).lazy().sort("star", descending=True).group_by("star").len().collect().height
 
 
 class Drop(dy.Schema):
@@ -48,6 +53,8 @@ def _devour() -> None:
 WAYS = {
     "kill": _kill,
     "exit": lambda: os._exit(3),
+    "exit as if all were well": lambda: os._exit(0),
+    "quit": sys.exit,
     "abort": os.abort,
     "segfault": _segfault,
     "hang": _hang,
@@ -62,9 +69,12 @@ class Poisonous(Args, frozen=True):
 
     contract = Drop
     target = "products"
+    #: Seconds that it takes, however few records there are.
+    pause: float = 0.0
 
     def enrich(self, records: pl.DataFrame, lookups: Lookups) -> pl.DataFrame:
         """One product for each record, if it gets that far."""
+        time.sleep(self.pause)
         for name in records["name"]:
             if name in WAYS:
                 WAYS[name]()
@@ -78,3 +88,18 @@ class Poisonous(Args, frozen=True):
         }
         empty = [pl.lit(None, dtype=kind).alias(name) for name, kind in nothing.items()]
         return records.with_columns(empty).select("name", "category", "price", "stock", "rating", "description", "row_no")
+
+
+@job("PoisonousNumbers")
+class PoisonousNumbers(Args, frozen=True):
+    """Compute something of each record; the first half of an input of 81 has no remark, so that no part knows its type."""
+
+    contract = Drop
+
+    def enrich(self, records: pl.DataFrame, lookups: Lookups) -> pl.DataFrame:
+        """One result for each record, if it gets that far."""
+        for name in records["name"]:
+            if name in WAYS:
+                WAYS[name]()
+        remarks = ["second half" if row > 41 else None for row in records["row_no"]]
+        return records.select("row_no", "price").with_columns(pl.Series("remark", remarks))

@@ -76,7 +76,7 @@ class Handing:
 
 
 def steps_of(jobs: Handing, room: Room | None = None) -> Steps:
-    return Steps(cast("Jobs", jobs), Blobs("file:///nowhere"), room or Room(4), cast("Isolation", None))
+    return Steps(cast("Jobs", jobs), Blobs("file:///nowhere"), room or Room(4), cast("Isolation", None), threading.Event())
 
 
 def through(steps: Steps, *flights: Flight) -> list[Flight]:
@@ -174,7 +174,8 @@ class Away:
 
 
 def test_an_input_that_cannot_be_read_now_comes_again() -> None:
-    steps = Steps(cast("Jobs", Handing(sized(0, 10), batch(1))), cast("Blobs", Away()), Room(4), cast("Isolation", None))
+    blobs, isolation = cast("Blobs", Away()), cast("Isolation", None)
+    steps = Steps(cast("Jobs", Handing(sized(0, 10), batch(1))), blobs, Room(4), isolation, threading.Event())
     [flight] = through(steps, Flight([delivery(0), delivery(1)]))
     assert flight.returned
     assert not flight.items

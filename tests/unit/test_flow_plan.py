@@ -9,7 +9,8 @@ import pytest
 from jobber.job import discover, find
 from jobber.model import InputOptions
 from jobber.transport import Delivery
-from pipelines.plan import RENEW_EVERY, PlanSteps
+from pipelines.plan import PlanSteps
+from pipelines.signs import RENEW_EVERY
 from pipelines.work import Planned, Planning, PlanTask, Source
 
 if TYPE_CHECKING:

@@ -169,6 +169,18 @@ class ClaimedBatch(_message.Message):
     sha256: bytes
     def __init__(self, key: _Optional[_Union[_receipt_pb2.BatchKey, _Mapping]] = ..., attempt: _Optional[int] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., first_row: _Optional[int] = ..., rows: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
 
+class RenewRequest(_message.Message):
+    __slots__ = ("dispatches",)
+    DISPATCHES_FIELD_NUMBER: _ClassVar[int]
+    dispatches: _containers.RepeatedCompositeFieldContainer[Dispatch]
+    def __init__(self, dispatches: _Optional[_Iterable[_Union[Dispatch, _Mapping]]] = ...) -> None: ...
+
+class RenewResponse(_message.Message):
+    __slots__ = ("held",)
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    held: bool
+    def __init__(self, held: _Optional[bool] = ...) -> None: ...
+
 class BatchFailure(_message.Message):
     __slots__ = ("key", "code", "message")
     KEY_FIELD_NUMBER: _ClassVar[int]

@@ -55,6 +55,11 @@ class JobsServiceStub:
                 request_serializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.ClaimRequest.SerializeToString,
                 response_deserializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.ClaimResponse.FromString,
                 _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/jobber.jobs.v1.JobsService/Renew',
+                request_serializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.RenewRequest.SerializeToString,
+                response_deserializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.RenewResponse.FromString,
+                _registered_method=True)
         self.Acknowledge = channel.unary_unary(
                 '/jobber.jobs.v1.JobsService/Acknowledge',
                 request_serializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.AcknowledgeRequest.SerializeToString,
@@ -99,6 +104,13 @@ class JobsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Renew(self, request, context):
+        """Says that batches are still being worked at; an executor that is silent for too long is taken for dead.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Acknowledge(self, request, context):
         """Stores receipts by batch; the last one of a job ends it. Idempotent.
         """
@@ -135,6 +147,11 @@ def add_JobsServiceServicer_to_server(servicer, server):
                     servicer.Claim,
                     request_deserializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.ClaimRequest.FromString,
                     response_serializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.ClaimResponse.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.RenewRequest.FromString,
+                    response_serializer=jobber_dot_jobs_dot_v1_dot_jobs__pb2.RenewResponse.SerializeToString,
             ),
             'Acknowledge': grpc.unary_unary_rpc_method_handler(
                     servicer.Acknowledge,
@@ -256,6 +273,33 @@ class JobsService:
             '/jobber.jobs.v1.JobsService/Claim',
             jobber_dot_jobs_dot_v1_dot_jobs__pb2.ClaimRequest.SerializeToString,
             jobber_dot_jobs_dot_v1_dot_jobs__pb2.ClaimResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobber.jobs.v1.JobsService/Renew',
+            jobber_dot_jobs_dot_v1_dot_jobs__pb2.RenewRequest.SerializeToString,
+            jobber_dot_jobs_dot_v1_dot_jobs__pb2.RenewResponse.FromString,
             options,
             channel_credentials,
             insecure,

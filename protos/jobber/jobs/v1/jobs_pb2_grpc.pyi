@@ -41,6 +41,8 @@ class JobsServiceStub:
     """Stores the plan, or why there is none; the first one counts, later ones change nothing."""
     Claim: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ClaimRequest, _jobs_pb2.ClaimResponse]
     """Counts an attempt at each batch, durably, and hands out those that still have to be loaded."""
+    Renew: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RenewRequest, _jobs_pb2.RenewResponse]
+    """Says that batches are still being worked at; an executor that is silent for too long is taken for dead."""
     Acknowledge: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.AcknowledgeRequest, _jobs_pb2.AcknowledgeResponse]
     """Stores receipts by batch; the last one of a job ends it. Idempotent."""
     Refuse: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RefuseRequest, _jobs_pb2.RefuseResponse]
@@ -59,6 +61,8 @@ class JobsServiceAsyncStub(JobsServiceStub):
     """Stores the plan, or why there is none; the first one counts, later ones change nothing."""
     Claim: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ClaimRequest, _jobs_pb2.ClaimResponse]  # type: ignore[assignment]
     """Counts an attempt at each batch, durably, and hands out those that still have to be loaded."""
+    Renew: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RenewRequest, _jobs_pb2.RenewResponse]  # type: ignore[assignment]
+    """Says that batches are still being worked at; an executor that is silent for too long is taken for dead."""
     Acknowledge: _aio.UnaryUnaryMultiCallable[_jobs_pb2.AcknowledgeRequest, _jobs_pb2.AcknowledgeResponse]  # type: ignore[assignment]
     """Stores receipts by batch; the last one of a job ends it. Idempotent."""
     Refuse: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RefuseRequest, _jobs_pb2.RefuseResponse]  # type: ignore[assignment]
@@ -98,6 +102,14 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.ClaimResponse, _abc.Awaitable[_jobs_pb2.ClaimResponse]]:
         """Counts an attempt at each batch, durably, and hands out those that still have to be loaded."""
+
+    @_abc_1.abstractmethod
+    def Renew(
+        self,
+        request: _jobs_pb2.RenewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.RenewResponse, _abc.Awaitable[_jobs_pb2.RenewResponse]]:
+        """Says that batches are still being worked at; an executor that is silent for too long is taken for dead."""
 
     @_abc_1.abstractmethod
     def Acknowledge(
