@@ -26,6 +26,7 @@ from api.jobs import graphql_lineage as lineage
 from api.jobs import graphql_types as types
 from api.jobs.context import Context
 from api.jobs.graphql_follow import Subscription
+from api.jobs.retry import retry
 from api.jobs.submission import Asked
 from api.scopes import ADMIN_READ
 from jobber import faults
@@ -250,6 +251,28 @@ def _change(name: str, doc: str, act: Callable[[Context, str], Awaitable[None]])
     return type(name, (graphene.Mutation,), members)
 
 
+class JobRetry(graphene.Mutation):
+    """Run what a failed or cancelled job left, as a job of its own; no record is loaded twice. Again: the same child."""
+
+    class Arguments:  # noqa: D106
+        id = graphene.ID(required=True)
+
+    Output = graphene.NonNull(types.JobPayload)
+
+    async def mutate(root: Any, info: graphene.ResolveInfo, id: str) -> types.JobPayload:
+        """The child job."""
+        context: Context = info.context
+        context.may_submit()
+
+        async def run() -> types.JobPayload:
+            child, replayed = await retry(context.store.pool, types.job_id(id), context.sees, context.who.actor)
+            context.services.dispatcher.wake()
+            context.services.changes.publish([child])
+            return types.JobPayload(job=await _stored(context, child), replayed=replayed, user_errors=[])
+
+        return await _payload(run)
+
+
 async def _cancel(context: Context, job_id: str) -> None:
     await context.store.cancel(job_id, context.sees, context.who.actor)
     faults.point("cancel.after_commit")
@@ -275,6 +298,7 @@ class Mutation(graphene.ObjectType):
     job_cancel = _change("JobCancel", "Cancel a job; once answered CANCELED, no further row of it appears.", _cancel).Field()
     job_pause = _change("JobPause", "Stop dispatching a job's batches until it is resumed.", _pause).Field()
     job_resume = _change("JobResume", "Go on with a paused job.", _resume).Field()
+    job_retry = JobRetry.Field()
     job_replay_rejected = later.JobReplayRejected.Field()
     job_revert = later.JobRevert.Field()
     upload_create = later.UploadCreate.Field()

@@ -95,6 +95,16 @@ TIDY: LiteralString = f"""
 """
 
 
+#: When this database was made, in milliseconds. What is older than it belongs to another one: a service that was pointed at an
+#: empty database by mistake must not take everybody's inputs for strays.
+SINCE: LiteralString = "SELECT extract(epoch FROM min(applied_at)) * 1000 - 60000 FROM jobs.migrations"
+
+
+def made_at(key: str) -> int:
+    """When a blob of ours was named, in milliseconds of its process' clock: its id is a UUIDv7."""
+    return int(key.rpartition("/")[2].replace("-", "")[:12], 16)
+
+
 class Products(Protocol):
     """What retention needs of the products service."""
 
@@ -143,8 +153,11 @@ class Retention:
     async def look_for_strays(self) -> None:
         """List blobs that nothing refers to, and delete what killed writers left half-written. Raises Unavailable."""
         await self._blobs.tidy()
+        async with checkout(self._pool) as session:
+            row = await (await session.execute(SINCE)).fetchone()
+        since = int(row[0]) if row and row[0] is not None else 0
         async for keys in self._blobs.keys(BLOBS):
-            ours = [key for key in keys if OURS.fullmatch(key)]
+            ours = [key for key in keys if OURS.fullmatch(key) and made_at(key) >= since]
             async with checkout(self._pool) as session:
                 await session.execute(SEEN, {"keys": ours})
 

@@ -1,6 +1,7 @@
 """What expires and what strays goes, exactly that, whoever does what at the same time."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -110,7 +111,9 @@ async def _once(data: bytes) -> AsyncIterator[bytes]:
 async def room(database: str, tmp_path: Path) -> AsyncIterator[Room]:
     await migrate(database, "jobs", Path("api/jobs/sql"))
     pool = await open_pool(database, name="test", size=8, timeout=10)
-    yield Room(database, pool, tmp_path / "blobs")
+    room = Room(database, pool, tmp_path / "blobs")
+    room.sql("UPDATE jobs.migrations SET applied_at = clock_timestamp() - interval '1 day'")
+    yield room
     await pool.close()
 
 
@@ -251,6 +254,18 @@ async def test_a_row_that_is_just_being_written_saves_its_blob(room: Room) -> No
     await room.retention.round()
     assert room.files() == {key}
     assert room.sql("SELECT count(*) FROM jobs.strays") == [(0,)]
+
+
+async def test_blobs_that_are_older_than_the_database_are_another_ones(room: Room) -> None:
+    # A service was pointed at an empty database: every input in the bucket looks like a stray.
+    made = int(time.time() * 1000) - 3_600_000
+    old = f"uploads/{made >> 16:08x}-{made & 0xFFFF:04x}-7000-8000-000000000000"
+    room.sql("UPDATE jobs.migrations SET applied_at = clock_timestamp() - interval '30 minutes'")
+    assert await room.stray(old) == old
+    new = await room.stray(f"uploads/{uuid7()}", old=True)
+    assert room.sql("SELECT blob_key FROM jobs.strays") == [(new,)]
+    await room.retention.round()
+    assert room.files() == {old}
 
 
 async def test_what_a_killed_sweeper_doomed_the_next_one_deletes(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
