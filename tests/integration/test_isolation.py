@@ -132,6 +132,16 @@ def test_a_batch_that_is_nothing_but_poison_fails_its_job(isolation: Isolation, 
     assert made.code == "POISON"
 
 
+def isolated_here() -> list[psutil.Process]:
+    """Isolated processes of this one, and their children; what else runs below this one is not ours to touch."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "pipelines.isolated" in process.cmdline():
+                found.append(process)
+    return found
+
+
 @contextmanager
 def hunting(act: Callable[[psutil.Process], object], *, children: bool) -> Iterator[list[int]]:
     """Somebody outside does something to every isolated process, or to every child of one, while it reads."""
@@ -139,11 +149,12 @@ def hunting(act: Callable[[psutil.Process], object], *, children: bool) -> Itera
     over = threading.Event()
 
     def hunt() -> None:
-        me = psutil.Process()
         while not over.wait(0.01):
-            for process in me.children(recursive=True):
+            for process in isolated_here():
                 with suppress(psutil.Error):
-                    if process.pid not in hit and children is (process.ppid() != me.pid) and (children or process.children()):
+                    if process.pid in hit:
+                        continue
+                    if children is (process.ppid() != os.getpid()) and (children or process.children()):
                         time.sleep(0.15)  # It has begun.
                         act(process)
                         hit.append(process.pid)
@@ -263,14 +274,14 @@ def test_who_does_not_wait_any_longer_is_heard(isolation: Isolation) -> None:
 
     with pytest.raises(Superseded):
         isolation.prepare(suspect(["hang"]), stop)
-    assert not [child for child in psutil.Process().children(recursive=True) if "pipelines.isolated" in child.cmdline()]
+    assert not isolated_here()
 
 
 def test_it_ends_with_its_executor_and_knows_no_secret(isolation: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("JWT_SECRET", "DATABASE_URL", "JOBBER_HOST", "PULSAR_SERVICE_URL"):
         monkeypatch.setenv(name, "canary")
     assert isinstance(isolation.prepare(suspect(["One"])), Prepared)
-    (process,) = [child for child in psutil.Process().children() if "pipelines.isolated" in child.cmdline()]
+    (process,) = isolated_here()
     assert "canary" not in process.environ().values()
     isolation.close()
     assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -36,7 +37,12 @@ def submitted(around: Peers, *names: str, pause: float = 0, attempts: int = 0) -
 
 
 def isolated(of: psutil.Process) -> list[psutil.Process]:
-    return [child for child in of.children(recursive=True) if "pipelines.isolated" in child.cmdline()]
+    found = []
+    for process in of.children(recursive=True):
+        with suppress(psutil.Error):
+            if "pipelines.isolated" in process.cmdline():
+                found.append(process)
+    return found
 
 
 def gone(processes: list[psutil.Process]) -> bool:
