@@ -201,7 +201,8 @@ class Acts:
             need(asked[item.key] >= before.dispatch_no, "I10", f"a dispatch of {item.key} that was superseded was handed out")
             need(item.attempt > before.attempts, "I9", f"an attempt at {item.key} was not counted")
             need(not before.settled, "I10", f"{item.key}, which has its receipt, was handed out")
-            need(not self.seen.jobs[item.key.job_id].state.terminal, "I6", "a batch of a job that has ended was handed out")
+            state = self.seen.jobs[item.key.job_id].state
+            need(not state.terminal and state is not State.CANCELING, "I6", f"a batch of a job that is {state} was handed out")
 
     async def claim_plan(self, job_id: str, plan_no: int) -> None:
         """Work.claim_plan."""

@@ -12,7 +12,7 @@ from tests.state_machine.machine import Machine
 from tests.state_machine.world import World
 
 #: Runs of every test run and of CI, runs that a mutant may survive, and steps of a run.
-EXAMPLES, CAMPAIGN, MUTANT_EXAMPLES, STEPS = 40, 1_000, 300, 40
+EXAMPLES, CAMPAIGN, MUTANT_EXAMPLES, STEPS = 40, 1_000, 400, 30
 
 
 def run(world: World, *, seed: int, examples: int, shrink: bool = True) -> None:

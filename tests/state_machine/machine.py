@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from api.jobs.decide import Limits
 from jobber.model import State
@@ -33,7 +33,16 @@ CUTS = st.one_of(st.none(), st.none(), st.none(), st.builds(Cut, st.integers(0, 
 SECONDS = st.sampled_from([1, 3, 10, 40])
 
 #: What may meet in a race: as many as two or three of these, each with a number that picks its object.
-RACES = st.lists(st.tuples(st.sampled_from(sorted(Acts.RACERS)), PICK), min_size=2, max_size=3)
+MEETINGS = (
+    ("load", "cancel and close"),
+    ("acknowledge", "acknowledge"),
+    ("dispatch", "dispatch"),
+    ("submit again", "submit again"),
+)
+RACES = st.one_of(
+    st.lists(st.tuples(st.sampled_from(sorted(Acts.RACERS)), PICK), min_size=2, max_size=3),
+    st.tuples(st.sampled_from(MEETINGS), PICK, PICK).map(lambda drawn: [(drawn[0][0], drawn[1]), (drawn[0][1], drawn[2])]),
+)
 TURNS = st.lists(st.integers(0, 2), max_size=24)
 
 
@@ -55,6 +64,16 @@ class Machine(RuleBasedStateMachine):
         new = look(self.world.watch)
         check(self.seen, new, self.book, alone=self.alone)
         self.seen, self.acts.seen, self.alone = new, new, True
+
+    @initialize(first=st.lists(INPUTS, min_size=1, max_size=3), delivered=st.booleans())
+    def some_jobs(self, first: list[Input], delivered: bool) -> None:
+        """Most of what goes wrong goes wrong with jobs that are on their way."""
+        for number, given in enumerate(first):
+            self._do(self.acts.submit(self.acts.new_job(OWNERS[0], f"first {number}", given, 0)))
+        self._do(self.acts.dispatch(0))
+        self.promises_hold()
+        if delivered and self.world.transport.messages:
+            self._do(self.acts.deliver(range(8), keep=False))
 
     # People.
 
@@ -104,16 +123,16 @@ class Machine(RuleBasedStateMachine):
 
     # The transport.
 
-    @precondition(lambda self: self.world.transport.messages)
-    @rule(pick=PICK, everything=st.booleans())
-    def forget(self, pick: int, everything: bool) -> None:
-        messages = self.world.transport.messages
-        del messages[0 if everything else pick % len(messages) : None if everything else pick % len(messages) + 1]
-
     @precondition(lambda self: self.world.transport.history)
-    @rule(pick=PICK)
-    def haunt(self, pick: int) -> None:
-        self.world.transport.messages.append(self.world.transport.history[pick % len(self.world.transport.history)])
+    @rule(pick=PICK, what=st.sampled_from(["forget", "forget all", "haunt", "haunt"]))
+    def disturb(self, pick: int, what: str) -> None:
+        """Messages are lost, and come again long after."""
+        messages, history = self.world.transport.messages, self.world.transport.history
+        if what == "haunt":
+            messages.append(history[pick % len(history)])
+        elif messages:
+            first = pick % len(messages)
+            del messages[slice(None) if what == "forget all" else slice(first, first + 1)]
 
     # Executors.
 
@@ -129,8 +148,11 @@ class Machine(RuleBasedStateMachine):
         self._do(self.acts.forge(pick, ahead))
 
     @precondition(lambda self: self.acts.planners)
-    @rule(pick=PICK, cut_into=st.integers(1, 3), fault=st.sampled_from([False, False, False, True]), cut=CUTS)
-    def record_plan(self, pick: int, cut_into: int, fault: bool, cut: Cut | None) -> None:
+    @rule(pick=PICK, cut_into=st.integers(1, 3), fault=st.sampled_from([False, False, True]), again=st.booleans(), cut=CUTS)
+    def record_plan(self, pick: int, cut_into: int, fault: bool, again: bool, cut: Cut | None) -> None:
+        if again:
+            self._do(self.acts.record_plan(pick, 1 + cut_into % 3, fault=False))
+            self.promises_hold()
         self._do(self.acts.record_plan(pick, cut_into, fault=fault), cut)
 
     @precondition(lambda self: self.acts.planners)
