@@ -67,7 +67,7 @@ def test_who_waits_for_work_or_for_a_slow_service_is_not_ended(around: Peers) ->
     with executor(around, JOBBER_JOB_MODULES=MODULES, JOBBER_STALL_SECONDS="2") as process:
         process.ready()
         assert process.process.poll() is None
-        keys = submitted(around, "Slow", pause=1.2, attempts=4)
+        keys = submitted(around, "Slow", pause=3, attempts=4)  # Longer than a step may take.
         more = submitted(around, "Slow", pause=1.2)
         until(lambda: around.settled([*keys, *more]), 30)
         with pytest.raises(TimeoutError):
