@@ -1,4 +1,4 @@
-"""The GraphQL types of jobs (../shared names them; api/jobs/schema.graphql is the snapshot)."""
+"""The GraphQL types of jobs; api/jobs/schema.graphql is their snapshot."""
 
 import hashlib
 from typing import Any, Literal
