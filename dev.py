@@ -233,7 +233,7 @@ def module(name: str, arguments: list[str]) -> int:
 def test(arguments: list[str]) -> int:
     """Every check, then every test that needs neither Pulsar nor minutes. Arguments go to pytest."""
     failed = check(CHECKS)
-    marker = [] if "-m" in arguments else ["-m", "not pulsar and not campaign"]
+    marker = [] if "-m" in arguments else ["-m", "not pulsar and not campaign and not long"]
     tests = subprocess.call(python("-m", "pytest", *marker, *arguments), cwd=ROOT)
     return failed or tests
 

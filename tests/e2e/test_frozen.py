@@ -35,9 +35,11 @@ def living_client(system: System) -> Client:
     raise AssertionError("all are stopped")
 
 
-@pytest.mark.campaign
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("name", GROUPS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.campaign if name == "claiming" else pytest.mark.long) for name in GROUPS],
+)
 def test_others_go_on_while_some_are_stopped(tmp_path: Path, name: str) -> None:
     points = GROUPS[name]
     once = tmp_path / "fired"

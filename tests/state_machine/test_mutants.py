@@ -21,7 +21,7 @@ def test_the_mechanisms_that_matter_most_are_missed(world: World) -> None:
     assert [name for name in FEW if hunt(world, name) is None] == []
 
 
-@pytest.mark.campaign
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_every_mechanism_is_missed_when_it_is_gone(world: World) -> None:
     caught = {name: hunt(world, name) for name in MUTANTS}

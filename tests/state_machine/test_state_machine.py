@@ -21,7 +21,7 @@ def test_the_promises_hold_whatever_is_done(world: World) -> None:
     run(world, seed=0, examples=EXAMPLES)
 
 
-@pytest.mark.campaign
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_promises_hold_in_a_thousand_runs(world: World) -> None:
     run(world, seed=1, examples=CAMPAIGN)
