@@ -246,5 +246,8 @@ def _environment() -> dict[str, str]:
     ours = ("JOBBER_", "DATABASE_URL", "PULSAR_SERVICE_URL", "JWT_SECRET", "AUTH_GRPC_", "JOBS_GRPC_", "PRODUCTS_GRPC_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     mine = {SUPERVISOR: str(os.getpid()), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # Arrow's own allocator reserves 1 GiB at a time: under a limit of memory it then may have none for 448 bytes, and innocent
+    # records would be POISON.
+    mine["ARROW_DEFAULT_MEMORY_POOL"] = "system"
     # As in the planning process: each arena of a thread keeps what it had at its largest.
     return {"MALLOC_ARENA_MAX": "2", **kept, **mine}

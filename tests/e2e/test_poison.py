@@ -59,3 +59,12 @@ def test_who_kills_executors_makes_nobody_poison(poisoned: System, tmp_path: Pat
     done = ended(poisoned.client, job, 200)
     assert (done.state, done.loaded, done.rejected) == (State.SUCCEEDED, ROWS, 0)
     assert len(poisoned.loaded(job)) == ROWS
+
+
+@pytest.mark.timeout(240)
+def test_a_poisonous_record_of_a_small_job_is_rejected_alone(poisoned: System) -> None:
+    # JSON, in the job's row: other code reads it, and asks Arrow's allocator for its first memory under the limit.
+    records = [{"name": name, "price": 1.5} for name in ("kill", "One", "Two", "Three")]
+    job = ended(poisoned.client, poisoned.client.execute("Poisonous", records), 100)
+    assert (job.state, job.loaded, job.rejected) == (State.PARTIAL, 3, 1)
+    assert [row for row, *_ in poisoned.loaded(job)] == [2, 3, 4]
