@@ -67,6 +67,8 @@ class Cluster:
         self.ledger = ledger
         self.truths: dict[str, Truth] = {}
         self.dispatchers: dict[str, Dispatcher] = {}
+        #: Seconds that a plan takes at most.
+        self.planning = 0.3
 
     def jobs_service(self, process: Process) -> None:
         """A replica of jobs: it dispatches, sweeps and answers calls."""
@@ -158,7 +160,7 @@ class Cluster:
             for flight in flights:
                 for planning in steps.claim(flight):
                     if isinstance(planning.item, PlanTask):
-                        self.kernel.sleep(self.kernel.random.random() * 0.3)
+                        self.kernel.sleep(self.kernel.random.random() * self.planning)
                         planned = Planned(planning.item.job_id, self._cut(self.truths[planning.item.job_id]))
                         planning = replace(planning, item=planned)
                     record.settle(planning)

@@ -108,6 +108,9 @@ class World:
         self.network = Network(kernel)
         self.broker = Broker(kernel)
         self.cluster = Cluster(kernel, self.network, self.broker, Jobs(self.database), Ledger(self.database))
+        if self.weather is STORM:
+            # Long enough for a planner to die over a file while its message is lost.
+            self.cluster.planning = 3.0
         self.watch = Watch(self.cluster, calm=self.weather is CALM)
         self.faults_left = self.random.randint(1, most_faults) if self.weather.faults else 0
         #: Faults that still last.
