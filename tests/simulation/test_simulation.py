@@ -26,7 +26,7 @@ def test_every_promise_holds_under_every_seed() -> None:
     assert set(found.ended) == {"SUCCEEDED", "PARTIAL", "FAILED", "CANCELED"}
 
 
-@pytest.mark.long
+@pytest.mark.campaign
 @pytest.mark.timeout(900)
 def test_every_mechanism_is_missed_when_it_is_gone() -> None:
     caught = hunt(MUTANTS)
