@@ -27,7 +27,7 @@ from jobber.ids import uuid7
 from jobber.local.postgres import EmbeddedPostgres
 from jobber.model import Receipt, State
 from protos.jobber.products.v1 import products_pb2 as pb
-from tests.integration.test_jobs_work import OWNER, Room, receipt
+from tests.integration.jobs_room import OWNER, Room, receipt
 from tests.support.products import Sent, frame, messages, settings_for
 from tests.support.system import alive
 

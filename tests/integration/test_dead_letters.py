@@ -1,28 +1,18 @@
 """What can never be loaded is kept with its reason, counted, bounded, and shown to admins."""
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from api.database import open_pool
 from api.jobs import dead_letters as module
 from api.jobs.dead_letters import BATCH, UNKNOWN, DeadLetters, Letter
 from api.jobs.grpc_door import JobsDoor
-from api.migrate import migrate
 from jobber.ids import uuid7
 from protos.jobber.jobs.v1 import jobs_pb2 as pb
 from protos.jobber.v1 import receipt_pb2
-from tests.integration.test_jobs_work import Room
+from tests.integration.jobs_room import Room, room
 
-
-@pytest.fixture
-async def room(database: str) -> AsyncIterator[Room]:
-    await migrate(database, "jobs", Path("api/jobs/sql"))
-    pool = await open_pool(database, name="test", size=8, timeout=10)
-    yield Room(pool)
-    await pool.close()
+__all__ = ["room"]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from api.database import open_pool
 from api.migrate import migrate
 from jobber.errors import Unavailable
 from jobber.model import BatchKey, State
-from tests.integration.test_jobs_work import OWNER, Room, receipt
+from tests.integration.jobs_room import OWNER, Room, receipt
 
 
 @pytest.fixture

@@ -1,24 +1,13 @@
 """What a failed or cancelled job left is run by a child, each record by one of the two; on real PostgreSQL."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
-from api.database import open_pool
 from api.jobs.retry import retry
-from api.migrate import migrate
 from jobber.errors import InvalidState, NotFound
 from jobber.model import BatchKey, State
-from tests.integration.test_jobs_work import OTHER, OWNER, ROWS, Room, plan_of, receipt
+from tests.integration.jobs_room import OTHER, OWNER, ROWS, Room, plan_of, receipt, room
 
-
-@pytest.fixture
-async def room(database: str) -> AsyncIterator[Room]:
-    await migrate(database, "jobs", Path("api/jobs/sql"))
-    pool = await open_pool(database, name="test", size=8, timeout=10)
-    yield Room(pool)
-    await pool.close()
+__all__ = ["room"]
 
 
 async def left_with_two_of_four(room: Room) -> str:

@@ -1,6 +1,6 @@
 """The window counts what is with executors, and nothing that is with nobody."""
 
-from tests.integration.test_jobs_work import OWNER, Room, room
+from tests.integration.jobs_room import OWNER, Room, room
 
 __all__ = ["room"]
 

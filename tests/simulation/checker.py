@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jobber.model import State
-from tests.simulation.jobs import BatchRow, JobRow
+from tests.simulation.rows import BatchRow, JobRow
 from tests.simulation.services import JOB_WINDOW, WINDOW, Cluster
 
 

@@ -4,76 +4,26 @@ The rules that are Python there are the shipped ones here (api/jobs/decide.py). 
 tests/simulation/test_mirror.py holds the two together by doing the same to both.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
-from api.jobs.decide import Hungry, Limits, Outstanding, Tally, Verdict, verdict
+from api.jobs.decide import Tally, Verdict, verdict
 from api.jobs.model import lane_of
-from api.jobs.turn import PLAN_LEASE, Candidate, Ticket
+from api.jobs.turn import Ticket
 from jobber import faults
 from jobber.errors import Conflict, InvalidState, NotFound
 from jobber.model import BatchKey, Receipt, State
 from tests.simulation.database import Database, Transaction
+from tests.simulation.rows import BatchRow, Claimed, Cut, JobRow
+from tests.simulation.turn import Turn
 
 #: As in api/jobs/turn.py.
 DISPATCH_LOCK = ("advisory", "dispatch")
 OPEN = (State.QUEUED, State.VALIDATING, State.RUNNING, State.PAUSED)
 UNPLANNED = (State.QUEUED, State.VALIDATING, State.PAUSED)
-
-#: Batches of a plan, as (first_row, rows).
-Cut = tuple[tuple[int, int], ...]
-
-
-class JobRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of jobs.jobs."""
-
-    id: str
-    number: int
-    owner: str
-    name: str = "LoadProducts"
-    key: str | None = None
-    payload: str = ""
-    state: State = State.QUEUED
-    closing: str | None = None
-    error: str | None = None
-    limits: Limits = Limits()
-    priority: int = 1
-    total: int | None = None
-    batches: int | None = None
-    lane: str = "fast"
-    lookups: int | None = None
-    next_batch: int = 0
-    plan_no: int = 0
-    plan_dispatched_at: float | None = None
-    plan_claimed_at: float | None = None
-    plan_attempts: int = 0
-    changes: int = 0
-    started_at: float | None = None
-
-
-class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of jobs.batches."""
-
-    first_row: int
-    rows: int
-    dispatch_no: int = 0
-    dispatched_at: float = 0.0
-    claimed_at: float | None = None
-    attempts: int = 0
-    settled: bool = False
-
-
-class Claimed(msgspec.Struct, frozen=True):
-    """A batch that was handed out."""
-
-    key: BatchKey
-    attempt: int
-    first_row: int
-    rows: int
 
 
 class Jobs:
@@ -147,7 +97,7 @@ class Jobs:
     # What the dispatcher does.
 
     @asynccontextmanager
-    async def dispatching(self) -> AsyncIterator["Turn"]:
+    async def dispatching(self) -> AsyncIterator[Turn]:
         """As Work.dispatching."""
         with self.database.transaction() as session:
             session.lock(DISPATCH_LOCK)
@@ -306,132 +256,6 @@ class Jobs:
         elif not row.state.terminal:
             started = row.started_at if row.started_at is not None else 0.0
             session.put(("job", job_id), replace(row, state=end.state, started_at=started, **changes))
-
-
-class Turn:
-    """As api.jobs.turn.Turn."""
-
-    def __init__(self, jobs: Jobs, session: Transaction) -> None:
-        self._jobs = jobs
-        self._session = session
-        self._kernel = jobs.database.kernel
-
-    def _rows(self) -> list[JobRow]:
-        rows = (self._session.get(("job", job_id)) for job_id in self._jobs.ids)
-        return [row for row in rows if row is not None]
-
-    def _out(self, row: JobRow) -> list[tuple[int, BatchRow]]:
-        found = ((number, self._session.get(("batch", row.id, number))) for number in range(row.batches or 0))
-        return [(number, batch) for number, batch in found if batch.dispatch_no > 0 and not batch.settled]
-
-    async def candidates(self, most: int) -> tuple[list[Candidate], int]:
-        """As Turn.candidates."""
-        self._kernel.step()
-        self._session.check()
-        rows = self._rows()
-        hungry = [
-            row
-            for row in rows
-            if row.state in (State.QUEUED, State.RUNNING) and row.batches is not None and row.next_batch < row.batches
-        ]
-        found = [
-            Candidate(
-                Hungry(row.id, row.owner, row.priority, row.number, row.next_batch, row.batches or 0, len(self._out(row))),
-                row.name,
-                row.lane,
-                row.lookups is not None,
-            )
-            for row in hungry
-        ]
-        return found, sum(len(self._out(row)) for row in rows if row.state is State.RUNNING) if found else 0
-
-    async def start(self, upto: Mapping[str, int], lookups: Mapping[str, int]) -> set[str]:
-        """As Turn.start."""
-        started = set()
-        for job_id in sorted(upto):
-            self._session.lock(("job", job_id))
-            row = self._session.get(("job", job_id))
-            if row.state not in (State.QUEUED, State.RUNNING):
-                continue
-            changed = replace(
-                row,
-                next_batch=upto[job_id],
-                lookups=row.lookups if row.lookups is not None else lookups.get(job_id),
-                changes=row.changes + (row.state is not State.RUNNING),
-                state=State.RUNNING,
-                started_at=row.started_at if row.started_at is not None else self._kernel.now,
-            )
-            self._session.put(("job", job_id), changed)
-            started.add(job_id)
-        return started
-
-    async def issue(self, batches: Sequence[tuple[str, int]]) -> list[Ticket]:
-        """As Turn.issue."""
-        tickets = []
-        for job_id, number in batches:
-            job, slot = self._session.get(("job", job_id)), ("batch", job_id, number)
-            self._session.lock(slot)
-            row = self._session.get(slot)
-            if row.settled or job.state is not State.RUNNING:
-                continue
-            changed = replace(row, dispatch_no=row.dispatch_no + 1, dispatched_at=self._kernel.now, claimed_at=None)
-            self._session.put(slot, changed)
-            tickets.append(Ticket(job_id, number, changed.dispatch_no, job.name, job.lane))
-        return tickets
-
-    async def issue_plans(self, most: int) -> list[Ticket]:
-        """As Turn.issue_plans."""
-        tickets: list[Ticket] = []
-        for row in self._rows():
-            if len(tickets) == most or not plan_is_due(row, self._kernel.now):
-                continue
-            # SKIP LOCKED: somebody is changing it; the next turn sees to it.
-            if self._jobs.database.holders.get(("job", row.id), self._session) is not self._session:
-                continue
-            changed = replace(
-                row,
-                plan_no=row.plan_no + 1,
-                plan_dispatched_at=self._kernel.now,
-                plan_claimed_at=None,
-                changes=row.changes + (row.state is not State.VALIDATING),
-                state=State.VALIDATING,
-            )
-            self._session.put(("job", row.id), changed)
-            tickets.append(Ticket(row.id, -1, changed.plan_no, row.name, "plan"))
-        return tickets
-
-    async def outstanding(self) -> list[Outstanding]:
-        """As Turn.outstanding."""
-        self._kernel.step()
-        self._session.check()
-        now = self._kernel.now
-        return [
-            Outstanding(
-                row.id,
-                number,
-                batch.dispatch_no,
-                min(now - batch.dispatched_at, 1e9),
-                None if batch.claimed_at is None else now - batch.claimed_at,
-            )
-            for row in self._rows()
-            if row.state is State.RUNNING
-            for number, batch in self._out(row)
-        ]
-
-    async def keep_lookups(self, sha256: bytes, body: bytes) -> int:
-        """As Turn.keep_lookups."""
-        return 1
-
-
-def plan_is_due(row: JobRow, now: float) -> bool:
-    """As in Turn.issue_plans."""
-    if row.state not in (State.QUEUED, State.VALIDATING) or row.batches is not None:
-        return False
-    if row.plan_dispatched_at is None:
-        return True
-    if row.plan_claimed_at is None:
-        return bool(now > row.plan_dispatched_at + min(3 * 2 ** min(row.plan_no - 1, 10), 20))
-    return bool(now > row.plan_claimed_at + PLAN_LEASE)
 
 
 def _planned(row: JobRow, cut: Cut) -> JobRow:

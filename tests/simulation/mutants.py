@@ -19,10 +19,11 @@ from pipelines import work as executor
 from pipelines.connectors.bulk_write import Settler
 from pipelines.work import Flight
 from tests.simulation import jobs as schema
-from tests.simulation import products, services
+from tests.simulation import products, rows, services, turn
 from tests.simulation.broker import Consumer
 from tests.simulation.database import Database, Transaction
-from tests.simulation.jobs import Cut, JobRow, Jobs
+from tests.simulation.jobs import Jobs
+from tests.simulation.rows import Cut, JobRow
 
 Mutant = Callable[[], Any]
 MUTANTS: dict[str, Mutant] = {}
@@ -199,7 +200,7 @@ def claimed_for_ever() -> Iterator[None]:
 
 @mutant("planners are never replaced")
 def planner_for_ever() -> Iterator[None]:
-    with replaced(schema, "PLAN_LEASE", 1e12):
+    with replaced(rows, "PLAN_LEASE", 1e12):
         yield
 
 
@@ -211,7 +212,7 @@ def publish_first() -> Iterator[None]:
         shipped_init(self, kernel, network, broker, jobs, ledger)
         brokers[id(jobs)] = broker
 
-    async def issue(self: schema.Turn, batches: Any) -> Any:
+    async def issue(self: turn.Turn, batches: Any) -> Any:
         tickets = await shipped_issue(self, batches)
         if tickets:
             messages = [Message(f"{item.name}.{item.lane}", dispatch.body(item)) for item in tickets]
@@ -223,7 +224,7 @@ def publish_first() -> Iterator[None]:
 
     with (
         replaced(services.Cluster, "__init__", init) as shipped_init,
-        replaced(schema.Turn, "issue", issue) as shipped_issue,
+        replaced(turn.Turn, "issue", issue) as shipped_issue,
         replaced(Dispatcher, "_publish", publish) as shipped_publish,
     ):
         yield
@@ -253,7 +254,7 @@ def start_again() -> Iterator[None]:
     async def start(self: Any, upto: Mapping[str, int], lookups: Mapping[str, int]) -> Any:
         return await shipped(self, {job: max(number - 1, 1) for job, number in upto.items()}, lookups)
 
-    with replaced(schema.Turn, "start", start) as shipped:
+    with replaced(turn.Turn, "start", start) as shipped:
         yield
 
 

@@ -21,9 +21,10 @@ from jobber.errors import Conflict, InvalidState
 from jobber.ids import uuid7
 from jobber.model import BatchKey, Format, InputOptions, Layout, Plan, PlannedBatch, Receipt
 from tests.simulation.database import Database
-from tests.simulation.jobs import BatchRow, Cut, JobRow, Jobs
+from tests.simulation.jobs import Jobs
 from tests.simulation.kernel import Kernel, Process, drive
 from tests.simulation.products import THEN
+from tests.simulation.rows import BatchRow, Cut, JobRow
 
 SEEDS, OPERATIONS = 100, 50
 #: Of all columns that both have.

@@ -15,10 +15,11 @@ from jobber.model import State
 from tests.simulation.broker import Broker
 from tests.simulation.checker import Broken, Watch, check_end, need
 from tests.simulation.database import Database
-from tests.simulation.jobs import Cut, JobRow, Jobs
+from tests.simulation.jobs import Jobs
 from tests.simulation.kernel import Kernel, Process, drive
 from tests.simulation.network import Network
 from tests.simulation.products import Ledger
+from tests.simulation.rows import Cut, JobRow
 from tests.simulation.services import Cluster, Truth
 
 #: Seconds after the last fault in which every job must have ended (I2). The work itself takes about two.
