@@ -1,0 +1,1 @@
+"""How many submissions are accepted a second, durably, and what one costs."""

@@ -1,0 +1,1 @@
+"""Small jobs from submission to their end: how many a second, how long one takes, what one costs."""
