@@ -40,6 +40,7 @@ GENERATED = (
     ("protobuf code", "protos/generate.py"),
     ("GraphQL SDL", "docs/generate_sdl.py"),
     ("docs/settings.md", "docs/generate_settings.py"),
+    ("docs/observability.md", "docs/generate_observability.py"),
     ("docs/dataflow.md", "docs/generate_dataflow.py"),
 )
 CHECKS = (

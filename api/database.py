@@ -11,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
+from api import metrics
 from api.waiting import wait_for
 from jobber.errors import Unavailable
 
@@ -61,6 +62,7 @@ async def open_pool(dsn: str, *, name: str, size: int, timeout: float) -> Pool:
         reconnect_timeout=2.0,
     )
     await pool.open(wait=True, timeout=max(timeout, CHECKOUT_TIMEOUT))
+    metrics.watch(pool)
     return pool
 
 

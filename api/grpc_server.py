@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
+from api import metrics
 from jobber import errors
 from jobber.credentials import is_service_token
 from jobber.log import event
@@ -120,6 +121,7 @@ class _Credential(aio.ServerInterceptor):
 
 async def _refuse(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
     sentence, reason = "This call needs the service credential.", errors.Unauthenticated.code
+    metrics.count_call(metrics.UNAUTHENTICATED, grpc.StatusCode.UNAUTHENTICATED.name)
     await _refuse_with(context, grpc.StatusCode.UNAUTHENTICATED, sentence, reason, {})
     yield  # An async generator, though it never gets here.
 
@@ -146,10 +148,11 @@ class _Errors(aio.ServerInterceptor):
 
 def _guard(method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
     async def guarded(request: Any, context: Context) -> Any:
-        try:
-            return await behaviour(request, context)
-        except Exception as fault:
-            await _abort(method, fault, context)
+        with metrics.grpc_call(method, context):
+            try:
+                return await behaviour(request, context)
+            except Exception as fault:
+                await _abort(method, fault, context)
 
     return guarded
 
@@ -158,15 +161,16 @@ def _guard_stream(method: str, behaviour: Callable[..., Any]) -> Callable[..., A
     # Servicers that stream are written as async generators; those of grpc_health and reflection may be coroutines that
     # write to the context.
     async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
-        try:
-            answers = behaviour(request, context)
-            if hasattr(answers, "__aiter__"):
-                async for answer in answers:
-                    yield answer
-            else:
-                await answers
-        except Exception as fault:
-            await _abort(method, fault, context)
+        with metrics.grpc_call(method, context):
+            try:
+                answers = behaviour(request, context)
+                if hasattr(answers, "__aiter__"):
+                    async for answer in answers:
+                        yield answer
+                else:
+                    await answers
+            except Exception as fault:
+                await _abort(method, fault, context)
 
     return guarded
 

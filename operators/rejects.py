@@ -25,6 +25,11 @@ def concat(blocks: Sequence[bytes]) -> bytes:
     return arrow.to_block(pl.concat(map(from_block, filled)).sort("row_no", maintain_order=True))
 
 
+def by_code(faults: pl.DataFrame) -> dict[str, int]:
+    """How many faults there are of each code."""
+    return dict(faults["code"].value_counts().iter_rows()) if faults.height else {}
+
+
 def from_block(block: bytes) -> pl.DataFrame:
     """The faults of a block: row_no, column, code, message, raw."""
     return arrow.from_ipc(block)

@@ -134,14 +134,16 @@ class Isolation:
                 for index, how in sorted(poison.items())
             ]
             blocks.append(rejects.to_block(faults_of(rows), lambda rows: [texts[row] for row in rows]))
+        block = rejects.concat(blocks)
         concat = arrow.concat if batch.spec.kind.target is not None else arrow.concat_blocks
         return Prepared(
             batch.key,
             batch.spec.kind.target,
             sum(part.rows for part in made),
             sum(part.rejected for part in made) + len(poison),
-            rejects.concat(blocks),
+            block,
             concat([part.frame for part in made]),
+            rejects.by_code(rejects.from_block(block)) if block else {},
         )
 
     def _raw(self, load: Load, index: int) -> str:

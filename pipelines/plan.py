@@ -51,6 +51,7 @@ class PlanSteps:
         isolation: Isolation,
         clock: Callable[[], float] = time.monotonic,
         beat: Callable[[], object] = lambda: None,
+        tell: Callable[[str, float], object] = lambda outcome, seconds: None,
     ) -> None:
         self._jobs = jobs
         self._blobs = blobs
@@ -58,6 +59,7 @@ class PlanSteps:
         self._stopping = stopping
         self._clock = clock
         self._beat = beat
+        self._tell = tell
 
     def claim(self, flight: Flight) -> list[Planning]:
         """Take the job of each delivery, unless it is planned already."""
@@ -85,6 +87,14 @@ class PlanSteps:
         task = planning.item
         if not isinstance(task, PlanTask):
             return planning
+        began = self._clock()
+        scanned = self._scan(task, planning)
+        outcome = "returned" if scanned.returned else "planned" if isinstance(scanned.item, Planned) else "fault"
+        if scanned.returned or scanned.item is not None:
+            self._tell(outcome, self._clock() - began)
+        return scanned
+
+    def _scan(self, task: PlanTask, planning: Planning) -> Planning:
         job_id = task.job_id
         try:
             signs = SignsOfLife(lambda: self._jobs.renew_plan(task), self._stopping, self._clock)

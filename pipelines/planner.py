@@ -15,6 +15,7 @@ from jobber.model import Lane
 from jobber.settings import ExecutorSettings, TransportSettings
 from jobber.transport import Group
 from jobber.transport.connect import open_consumer
+from pipelines.child import tell
 from pipelines.connectors.jobs import Jobs
 from pipelines.connectors.transport import TransportSource
 from pipelines.executor import wanted
@@ -53,7 +54,7 @@ def work(settings: ExecutorSettings, transport: TransportSettings, stopping: thr
     isolation = Isolation(
         memory=settings.isolated_memory, seconds=settings.isolated_seconds, modules=settings.job_modules, beat=watchdog.beat
     )
-    steps = PlanSteps(jobs, Blobs(settings.blobs_url), stopping, isolation, beat=watchdog.beat)
+    steps = PlanSteps(jobs, Blobs(settings.blobs_url), stopping, isolation, beat=watchdog.beat, tell=tell)
     limit_memory(settings.memory)
     event("ready", "Plans inputs.", jobs=[kind.name for kind in kinds])
     cli_main(plan_flow(source, steps, RecordPlans(jobs, consumer, room)))  # type: ignore[no-untyped-call]

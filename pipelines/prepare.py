@@ -40,4 +40,5 @@ def prepare(item: Met) -> Prepared:
         broken["row_no"].n_unique(),
         rejects.to_block(broken, item.raw),
         write(checked.kept) if rows else b"",
+        rejects.by_code(broken),
     )

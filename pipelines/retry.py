@@ -9,6 +9,7 @@ from typing import TypeVar
 import grpc
 
 from jobber.errors import Terminal, Unavailable
+from pipelines import metrics
 
 T = TypeVar("T")
 
@@ -41,15 +42,16 @@ class Refused(Terminal):
     """The service refuses the call, and would refuse it again."""
 
 
-def retry(call: Callable[[], T], stopping: threading.Event) -> T:
-    """What `call` answers, tried again for PATIENCE seconds.
+def retry(method: str, call: Callable[[], T], stopping: threading.Event) -> T:
+    """What `call` of `method` answers, tried again for PATIENCE seconds.
 
     Raises Unavailable when it never did, or when the process stops meanwhile; Refused when the call itself is wrong.
     """
     deadline, delay = time.monotonic() + PATIENCE, FIRST_DELAY
     while True:
         try:
-            return call()
+            with metrics.call(method):
+                return call()
         except grpc.RpcError as fault:
             code, details = fault.code(), fault.details()
             if code in REFUSALS:

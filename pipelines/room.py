@@ -29,6 +29,7 @@ class Room:
         self._alone = False
         self._kept: deque[Flight] = deque()
         self._lock = threading.Lock()
+        metrics.IN_FLIGHT_LIMIT.set(most)
 
     @property
     def idle(self) -> bool:

@@ -53,6 +53,9 @@ class Steps:
             with _timed("claim"):
                 faults.point("load.before_claim")
                 batches = self._claimed(flight.deliveries)
+                for batch in batches:
+                    if isinstance(batch, Batch):
+                        metrics.CLAIMED.labels(str(batch.suspect).lower()).inc()
                 faults.point("load.after_claim")
         except Unavailable as fault:
             event("unavailable", fault.message, level=logging.WARNING, what="the jobs service")

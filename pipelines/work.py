@@ -1,7 +1,7 @@
 """What travels through the load dataflow: groups of batches, with the deliveries that must be settled for them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -113,6 +113,8 @@ class Prepared:
     rejects: bytes
     #: Arrow IPC stream of the rows; for a computing job the compressed block of results.
     frame: bytes
+    #: Faults by code, for /metrics.
+    codes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

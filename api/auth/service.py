@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from api import audit, tokens
 from api.audit import OPERATOR, Act, Actor
-from api.auth import passwords
+from api.auth import metrics, passwords
 from api.auth.limiter import Limiter
 from api.auth.model import Login, Role, Session, User, check_email
 from api.auth.passwords import Passwords
@@ -57,6 +57,7 @@ class Auth:
         moments = await self._store.open_session(session_id, user.id, stored, self._session_seconds, act)
         if moments is None:
             raise WrongCredentials
+        metrics.LOGINS.labels("ok").inc()
         event("logged_in", "A user logged in.", user_id=user.id, session_id=session_id)
         token = tokens.sign(tokens.Claims(user.id, session_id, *moments), self._keys)
         return Login(token, user, moments[1])
@@ -67,6 +68,7 @@ class Auth:
             try:
                 await self._limiter.attempt(email, address)
             except RateLimited:
+                metrics.LOGINS.labels("limited").inc()
                 event("login_limited", "Too many logins failed.", level=logging.WARNING, address=address)
                 raise
         # PostgreSQL's text holds no NUL: nobody is called so, and asking would fail.
@@ -74,6 +76,7 @@ class Auth:
         user, stored = found or (None, None)
         verdict = await self._passwords.verify(password, stored)
         if user is None or stored is None or not verdict.right:
+            metrics.LOGINS.labels("refused").inc()
             event("login_failed", "A login was refused.", level=logging.WARNING, user_id=user and user.id, address=address)
             if user:
                 act = Act(Actor(None, "unknown"), "user.login_failed", f"user:{user.id}", {"address": address})

@@ -2,15 +2,17 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import graphene
 import msgspec
-from graphql import ExecutionResult, GraphQLError, OperationType, ValueNode, VariableNode, execute, subscribe
+from graphql import ExecutionResult, FieldNode, GraphQLError, OperationType, ValueNode, VariableNode, execute, subscribe
 from starlette.requests import HTTPConnection
 
+from api import metrics
 from api.graphql.documents import Document, Documents, Operation, Refused
-from api.graphql.errors import cause_of, format_error, is_unauthenticated
+from api.graphql.errors import cause_of, format_error, is_unauthenticated, outcome_of
 from api.graphql.limits import Limits, TooMuch, check_texts, weigh
 from api.graphql.variables import decode_variables
 from jobber.errors import RateLimited
@@ -48,6 +50,8 @@ class Answer:
     too_much: bool = False
     #: The reason for the refusal, when it is not the request's own fault.
     fault: Exception | None = None
+    #: For /metrics: ok, refused, unavailable or bug.
+    outcome: str = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +99,18 @@ class Engine:
 
     def refuse(self, *errors: GraphQLError) -> Answer:
         """The answer to a request that does not run."""
+        metrics.GRAPHQL_REQUESTS.labels(metrics.NOTHING, "refused").inc()
         return Answer(self._body(None, errors), ran=False, too_much=any(isinstance(error, TooMuch) for error in errors))
 
     async def run(self, prepared: Prepared, connection: HTTPConnection) -> Answer:
         """Run a query or a mutation."""
+        began, field = perf_counter(), _field(prepared)
+        answer = await self._run(prepared, connection)
+        metrics.GRAPHQL_REQUESTS.labels(field, answer.outcome).inc()
+        metrics.GRAPHQL_SECONDS.labels(field).observe(perf_counter() - began)
+        return answer
+
+    async def _run(self, prepared: Prepared, connection: HTTPConnection) -> Answer:
         try:
             context = await self._context_of(connection)
         except Exception as fault:
@@ -114,6 +126,12 @@ class Engine:
 
     async def follow(self, prepared: Prepared, connection: HTTPConnection) -> AsyncGenerator[Answer, None] | Answer:
         """Run a subscription: its answers as they come, or one that says why there are none."""
+        answers = await self._follow(prepared, connection)
+        outcome = answers.outcome if isinstance(answers, Answer) else "ok"
+        metrics.GRAPHQL_REQUESTS.labels(_field(prepared), outcome).inc()
+        return answers
+
+    async def _follow(self, prepared: Prepared, connection: HTTPConnection) -> AsyncGenerator[Answer, None] | Answer:
         try:
             context = await self._context_of(connection)
         except Exception as fault:
@@ -130,17 +148,25 @@ class Engine:
         return self._answers(results)
 
     async def _answers(self, results: AsyncIterator[ExecutionResult]) -> AsyncGenerator[Answer, None]:
+        metrics.SUBSCRIPTIONS.inc()
         try:
             async for result in results:
                 yield self._answer(result)
         except Exception as fault:  # The source of the subscription itself failed.
             yield self._answer(ExecutionResult(None, [GraphQLError(str(fault), original_error=fault)]))
         finally:
+            metrics.SUBSCRIPTIONS.dec()
             await results.aclose()  # type: ignore[attr-defined]  # graphql-core's iterator has it
 
     def _without_context(self, fault: Exception) -> Answer:
         error = GraphQLError(str(fault), original_error=fault)
-        return Answer(self._body(None, [error]), ran=False, unauthenticated=is_unauthenticated(error), fault=fault)
+        return Answer(
+            self._body(None, [error]),
+            ran=False,
+            unauthenticated=is_unauthenticated(error),
+            fault=fault,
+            outcome=outcome_of([error]),
+        )
 
     def _answer(self, result: ExecutionResult) -> Answer:
         errors = result.errors or ()
@@ -149,7 +175,13 @@ class Engine:
         refused = bool(errors) and all(is_unauthenticated(error) for error in errors)
         causes = [cause_of(error) for error in errors]
         limited = next((cause for cause in causes if isinstance(cause, RateLimited)), None) if result.data is None else None
-        return Answer(self._body(result.data, errors, ran=ran), ran=ran, unauthenticated=refused, limited=limited)
+        return Answer(
+            self._body(result.data, errors, ran=ran),
+            ran=ran,
+            unauthenticated=refused,
+            limited=limited,
+            outcome=outcome_of(errors),
+        )
 
     def _body(self, data: Any, errors: Sequence[GraphQLError], *, ran: bool = False) -> dict[str, Any]:
         body: dict[str, Any] = {}
@@ -163,6 +195,12 @@ class Engine:
 def is_subscription(prepared: Prepared) -> bool:
     """Whether it has many answers."""
     return prepared.operation.kind is OperationType.SUBSCRIPTION
+
+
+def _field(prepared: Prepared) -> str:
+    """The first root field, as /metrics names a request: the schema bounds how many there are."""
+    first = prepared.operation.node.selection_set.selections[0]
+    return f"{prepared.operation.kind.value}.{first.name.value}" if isinstance(first, FieldNode) else "fragment"
 
 
 def _name(prepared: Prepared) -> str | None:

@@ -3,12 +3,13 @@
 import logging
 import re
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 from graphql import GraphQLError
 
-from jobber.errors import DiskFull, JobberError, Terminal, Unauthenticated, Unavailable
+from jobber.errors import DiskFull, JobberError, RateLimited, Terminal, Unauthenticated, Unavailable
 from jobber.log import event
 
 #: Whose fault it is, in words that tools know: with `code` alone they cannot tell a refusal from a failure of ours.
@@ -57,6 +58,18 @@ def cause_of(error: GraphQLError) -> BaseException:
 def is_unauthenticated(error: GraphQLError) -> bool:
     """Whether a login would have helped."""
     return isinstance(cause_of(error), Unauthenticated)
+
+
+def outcome_of(errors: Sequence[GraphQLError]) -> str:
+    """The worst of them, as /metrics tells it: ok, refused (the caller's own fault), unavailable or bug."""
+    found = {_outcome(cause_of(error)) for error in errors}
+    return next((outcome for outcome in ("bug", "unavailable", "refused") if outcome in found), "ok")
+
+
+def _outcome(cause: BaseException) -> str:
+    if isinstance(cause, GraphQLError | Terminal | RateLimited):
+        return "refused"
+    return "unavailable" if isinstance(cause, JobberError | psycopg.OperationalError) else "bug"
 
 
 def _expected(cause: BaseException) -> JobberError | None:

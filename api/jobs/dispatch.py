@@ -6,11 +6,13 @@ Every replica of the jobs service runs one; rounds are serialised by an advisory
 import asyncio
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
+from api.jobs import metrics
 from api.jobs.decide import choose, lost
 from api.jobs.turn import Candidate, Ticket, Turn
 from api.jobs.work import Work
@@ -122,6 +124,7 @@ class Dispatcher:
                 faults.point("sweep.before_commit")
         if tickets:
             faults.point("sweep.after_commit")
+            metrics.REISSUED.inc(len(tickets))
             event("reissued", "Lost batches were published again.", level=logging.WARNING, count=len(tickets))
             await self._publish(tickets)
         await self.close_jobs()
@@ -171,8 +174,11 @@ class Dispatcher:
             return
         try:
             await self._publisher.publish([Message(f"{item.name}.{item.lane}", body(item)) for item in tickets])
+            for lane, count in Counter(item.lane for item in tickets).items():
+                metrics.DISPATCHED.labels(lane).inc(count)
             faults.point("dispatch.after_publish")
         except Transient:
+            metrics.UNPUBLISHED.inc(len(tickets))
             faults.point("dispatch.unpublished")
             await self._work.unpublished(tickets)
             raise

@@ -11,6 +11,7 @@ from api.graphql import Limits, graphql_app, graphql_routes, token_of
 from api.grpc_server import add_health_and_reflection, grpc_server
 from api.http import http_app, run, start
 from api.identity import Caller, Identity
+from api.jobs import metrics
 from api.jobs.changes import Changes
 from api.jobs.context import Context, Directory, Services
 from api.jobs.dead_letters import DeadLetters
@@ -115,6 +116,7 @@ async def serve(settings: JobsSettings) -> None:
         asyncio.create_task(dispatcher.run(), name="dispatcher"),
         asyncio.create_task(notices.run(), name="notices"),
         asyncio.create_task(retention.run(), name="retention"),
+        asyncio.create_task(metrics.keep_looking(pool), name="backlog"),
     ]
 
     async def stop() -> None:

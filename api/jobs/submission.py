@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from api.audit import Actor
+from api.jobs import metrics
 from api.jobs.decide import Limits
 from api.jobs.model import Blob, Submission
 from api.jobs.store import Store
@@ -105,6 +106,8 @@ class Desk:
         # there the blob is a stray, which retention finds.
         if replayed:
             await self._drop(blob)
+        else:
+            metrics.SUBMITTED.labels(kind.name).inc()
         return stored_id, replayed
 
     async def _drop(self, blob: Blob | None) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import PureWindowsPath
 
 from api.audit import Actor
+from api.jobs import metrics
 from api.jobs.model import Upload
 from api.jobs.store import Store
 from jobber import faults
@@ -40,6 +41,8 @@ class Uploads:
         # a stray, which retention finds.
         await self._store.add_upload(upload, actor)
         faults.point("upload.after_commit")
+        metrics.UPLOADS.inc()
+        metrics.UPLOAD_BYTES.inc(upload.size)
         event("upload_stored", "An upload was stored.", upload=upload_id, size=upload.size, owner=owner_id)
         return upload
 

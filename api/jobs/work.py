@@ -6,12 +6,14 @@ Locks are taken in one order: the dispatch lock, then job rows by id, then batch
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import isfinite
 from typing import LiteralString
 
 from msgspec import json as msgjson
 
 from api.database import Connection, Pool
 from api.database import connection as checkout
+from api.jobs import metrics
 from api.jobs.decide import Limits, Tally, Verdict, verdict
 from api.jobs.model import lane_of
 from api.jobs.store import insert_batches
@@ -134,6 +136,8 @@ class Work:
                 await _end(connection, job_id, Verdict(State.SUCCEEDED))
             faults.point("record_plan.before_commit")
         faults.point("record_plan.after_commit")
+        if not plan.batches:
+            metrics.ENDED.labels(State.SUCCEEDED).inc()
 
     async def record_fault(self, job_id: str, error: str) -> None:
         """Fail a job whose file cannot be loaded as a whole; nothing of it was written."""
@@ -143,10 +147,13 @@ class Work:
                 " FOR UPDATE",
                 [job_id],
             )
-            if await cursor.fetchone():
+            found = await cursor.fetchone()
+            if found:
                 await _end(connection, job_id, Verdict(State.FAILED, error))
                 faults.point("record_fault.before_commit")
         faults.point("record_fault.after_commit")
+        if found:
+            metrics.ENDED.labels(State.FAILED).inc()
 
     async def claim(self, dispatches: Sequence[tuple[BatchKey, int]]) -> tuple[list[Claimed], list[Spec]]:
         """Count an attempt at each batch whose dispatch is current, durably; answer those and their jobs."""
@@ -160,13 +167,19 @@ class Work:
                         WHERE NOT b.settled ORDER BY b.job_id, b.batch_no FOR UPDATE OF b)
                    UPDATE jobs.batches b SET attempts = b.attempts + 1, claimed_at = clock_timestamp()
                      FROM asked WHERE b.job_id = asked.job_id AND b.batch_no = asked.batch_no
-                RETURNING b.job_id::text, b.batch_no, b.attempts, b.start, b.length, b.first_row, b.rows, b.sha256""",
+                RETURNING b.job_id::text, b.batch_no, b.attempts, b.start, b.length, b.first_row, b.rows, b.sha256,
+                         extract(epoch FROM b.claimed_at - b.dispatched_at)::float8""",
                 _columns(dispatches),
             )
             rows = sorted(await cursor.fetchall())
             specs = await _specs(connection, sorted({row[0] for row in rows})) if rows else []
             faults.point("claim.before_commit")
         faults.point("claim.after_commit")
+        for row in rows:
+            metrics.ATTEMPTS.labels("first" if row[2] == 1 else "again").inc()
+            # Infinite for one that was to go out again at once, and was found by a copy of its message.
+            if isfinite(row[8]):
+                metrics.LAG_SECONDS.observe(max(row[8], 0))
         claimed = [
             Claimed(BatchKey(row[0], row[1]), row[2], PlannedBatch(row[3], row[4], row[5], row[6], bytes(row[7])))
             for row in rows
@@ -205,6 +218,7 @@ class Work:
             if not stored:
                 return set()
             tallies = await _tallies(connection, sorted(stored))
+            ended = []
             for job_id in stored:
                 state, total, batches, max_errors, ratio = open_jobs[job_id]
                 if state == State.CANCELING:
@@ -212,8 +226,13 @@ class Work:
                 end = verdict(tallies[job_id], total=total, batches=batches, limits=Limits(max_errors, ratio))
                 if end is not None:
                     await _end(connection, job_id, end)
+                    if not end.closing:
+                        ended.append(end.state)
             faults.point("acknowledge.before_commit")
         faults.point("acknowledge.after_commit")
+        metrics.RECEIPTS.inc(len(receipts))
+        for state in ended:
+            metrics.ENDED.labels(state).inc()
         return stored
 
     async def fail(self, key: BatchKey, reason: str) -> None:
@@ -250,6 +269,7 @@ class Work:
             await _end(connection, job_id, Verdict(State(row[0]), row[1]))
             faults.point("close.before_commit")
         faults.point("close.after_commit")
+        metrics.ENDED.labels(row[0]).inc()
         return True
 
 

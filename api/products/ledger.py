@@ -11,6 +11,7 @@ A batch that is in the ledger is never written again: its row there is its recei
 
 import hashlib
 import logging
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -218,11 +219,13 @@ async def _write(session: Connection, batches: Sequence[Batch]) -> tuple[dict[Ba
 
 
 async def _copy(session: Connection, batches: Sequence[Batch]) -> None:
+    began, size = time.perf_counter(), 0
     async with session.cursor() as cursor:
         async with cursor.copy(COPY.encode()) as copy:
             await copy.write(COPY_HEADER)
             for batch in batches:
                 rows = memoryview(batch.copy)
+                size += len(rows)
                 for start in range(0, len(rows), COPY_SLICE):
                     await copy.write(rows[start : start + COPY_SLICE])
                     faults.point("products.in_copy")
@@ -231,6 +234,8 @@ async def _copy(session: Connection, batches: Sequence[Batch]) -> None:
     # An encoder that loses rows must not make a receipt lie.
     if written != said:
         raise AssertionError(f"COPY wrote {written} rows, and the receipts say {said}")
+    metrics.COPY_SECONDS.observe(time.perf_counter() - began)
+    metrics.COPY_BYTES.inc(size)
 
 
 async def _rows(session: Connection, query: LiteralString, parameters: Sequence[object]) -> list[TupleRow]:

@@ -242,12 +242,14 @@ class Up:
     def state(self) -> dict[str, Any]:
         """Where everything is: what `--json` prints."""
         base = {role: f"http://{self._reached}:{self._ports[role][0]['HTTP']}" for role in SERVICES}
+        http = {role: [f"http://{self._reached}:{allotted['HTTP']}" for allotted in self._ports[role]] for role in SERVICES}
         roles = (*SERVICES, "postgres", "broker")
         pids = {role: [pid for keeper in self._keepers.get(role, []) for pid in keeper.part.pids] for role in roles}
         return {
             "auth": f"{base['auth']}/graphql",
             "jobs": f"{base['jobs']}/graphql",
             "console": f"{base['jobs']}/console",
+            "http": http,
             "grpc": {role: self._addresses(role).split(",")[0] for role in ("auth", "jobs", "products")},
             "database": self.database_url,
             "transport": self._broker.url if self._broker else self.database_url,

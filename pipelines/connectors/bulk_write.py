@@ -99,7 +99,8 @@ class Settler:
             faults.point("load.after_acknowledge")
             self._consumer.acknowledge(flight.deliveries)
             faults.point("load.after_settle")
-            metrics.settled(outcomes, time.monotonic() - began)
+            codes = [item.codes for item in flight.items if isinstance(item, Prepared)]
+            metrics.settled(outcomes, codes, time.monotonic() - began)
         except Exception as fault:
             _tell(fault, flight)
             self._hand_back(flight)

@@ -40,7 +40,7 @@ class Jobs:
         """The batches that this executor has to load now. Raises Unavailable, Refused."""
         request = wire.claim_of(tickets, self._executor)
         return wire.batches_of(
-            retry(lambda: self._stub.Claim(request, timeout=DEADLINE, metadata=self._metadata), self._stopping)
+            retry("Claim", lambda: self._stub.Claim(request, timeout=DEADLINE, metadata=self._metadata), self._stopping)
         )
 
     def renew(self, tickets: Sequence[wire.Ticket]) -> bool:
@@ -54,7 +54,7 @@ class Jobs:
     def acknowledge(self, receipts: Sequence[receipt_pb2.Receipt], failures: Sequence[Failed]) -> None:
         """Store receipts and failures; answers once they are durable. Raises Unavailable, Refused."""
         request = jobs_pb2.AcknowledgeRequest(receipts=receipts, failures=[wire.failure_to(item) for item in failures])
-        retry(lambda: self._stub.Acknowledge(request, timeout=DEADLINE, metadata=self._metadata), self._stopping)
+        retry("Acknowledge", lambda: self._stub.Acknowledge(request, timeout=DEADLINE, metadata=self._metadata), self._stopping)
 
     def refuse(self, delivery: Delivery, reason: str) -> None:
         """Have a message kept that is no dispatch; answers once that is durable. Raises Unavailable.
@@ -64,12 +64,14 @@ class Jobs:
         kept = jobs_pb2.RefusedMessage(topic=delivery.topic, body=delivery.body[:KEPT_BYTES], reason=reason)
         request = jobs_pb2.RefuseRequest(messages=[kept])
         with contextlib.suppress(Refused):
-            retry(lambda: self._stub.Refuse(request, timeout=DEADLINE, metadata=self._metadata), self._stopping)
+            retry("Refuse", lambda: self._stub.Refuse(request, timeout=DEADLINE, metadata=self._metadata), self._stopping)
 
     def claim_plan(self, ticket: wire.Ticket) -> PlanTask | Unplannable | None:
         """The job to plan, or None when there is nothing to do. Raises Unavailable, Refused."""
         request = jobs_pb2.ClaimPlanRequest(job_id=ticket.job_id, dispatch_no=ticket.dispatch_no, executor=self._executor)
-        answer = retry(lambda: self._stub.ClaimPlan(request, timeout=DEADLINE, metadata=self._metadata), self._stopping)
+        answer = retry(
+            "ClaimPlan", lambda: self._stub.ClaimPlan(request, timeout=DEADLINE, metadata=self._metadata), self._stopping
+        )
         return wire.plan_task_of(answer, ticket.dispatch_no)
 
     def renew_plan(self, task: PlanTask) -> bool:
@@ -83,7 +85,9 @@ class Jobs:
     def record_plan(self, item: Planned | Unplannable) -> None:
         """Store the plan, or why there is none. Raises Unavailable, Refused."""
         request = wire.record_of(item)
-        retry(lambda: self._stub.RecordPlan(request, timeout=PLAN_DEADLINE, metadata=self._metadata), self._stopping)
+        retry(
+            "RecordPlan", lambda: self._stub.RecordPlan(request, timeout=PLAN_DEADLINE, metadata=self._metadata), self._stopping
+        )
 
     def close(self) -> None:
         """End every call that is still on its way."""

@@ -13,6 +13,7 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from jobber.errors import Unavailable
 from jobber.log import event
 from jobber.transport import Consumer
+from pipelines import metrics
 from pipelines.room import Room
 from pipelines.work import Flight
 
@@ -84,6 +85,8 @@ class TransportSource(DynamicSource[Flight]):
             event("waiting", f"Waiting for the transport: {fault.message}", level=logging.WARNING, what="the transport")
         elif not fault and self.answers is False:
             event("found", "The transport answers.", what="the transport")
+        if self.answers is not (fault is None):
+            metrics.TRANSPORT_UP.set(fault is None)
         self.answers = fault is None
 
 

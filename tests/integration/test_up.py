@@ -22,7 +22,7 @@ from tests.support.inputs import write_csv
 from tests.support.system import System, alive, ended, until
 
 Start = Callable[..., System]
-KEYS = {"auth", "jobs", "console", "grpc", "database", "transport", "admin", "serviceToken", "pids"}
+KEYS = {"auth", "jobs", "console", "http", "grpc", "database", "transport", "admin", "serviceToken", "pids"}
 
 
 def left_on(folder: Path) -> list[int]:

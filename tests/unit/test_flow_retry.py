@@ -36,7 +36,7 @@ class Call:
 @pytest.mark.parametrize("status", sorted(TRANSIENT, key=str))
 def test_what_may_pass_is_tried_again(status: grpc.StatusCode) -> None:
     call = Call(status, status)
-    assert retry(call, threading.Event()) == "done"
+    assert retry("Call", call, threading.Event()) == "done"
     assert call.times == 3
 
 
@@ -44,7 +44,7 @@ def test_what_may_pass_is_tried_again(status: grpc.StatusCode) -> None:
 def test_what_will_not_pass_is_asked_once(status: grpc.StatusCode) -> None:
     call = Call(status)
     with pytest.raises(Refused if status in REFUSALS else Unavailable, match=f"{status.name}: why"):
-        retry(call, threading.Event())
+        retry("Call", call, threading.Event())
     assert call.times == 1
 
 
@@ -52,7 +52,7 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.3)
     call, began = Call(*[grpc.StatusCode.UNAVAILABLE] * 1000), time.monotonic()
     with pytest.raises(Unavailable):
-        retry(call, threading.Event())
+        retry("Call", call, threading.Event())
     assert 0.3 <= time.monotonic() - began < 1
     assert 3 <= call.times <= 8
 
@@ -62,7 +62,7 @@ def test_stopping_ends_patience_after_one_more_try() -> None:
     threading.Timer(0.1, stopping.set).start()
     began = time.monotonic()
     with pytest.raises(Unavailable):
-        retry(call, stopping)
+        retry("Call", call, stopping)
     assert time.monotonic() - began < 1
 
 
@@ -71,4 +71,4 @@ def test_any_other_exception_is_a_bug() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        retry(call, threading.Event())
+        retry("Call", call, threading.Event())
