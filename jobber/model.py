@@ -59,6 +59,26 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     encoding: str = "utf-8"
 
 
+class WriteMode(enum.StrEnum):
+    """How records meet rows that are there already."""
+
+    INSERT = "INSERT"
+    UPSERT = "UPSERT"
+    UPDATE = "UPDATE"
+
+
+class Writing(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job's rows are written. Kept with the job, the same for all its batches."""
+
+    mode: WriteMode = WriteMode.INSERT
+    #: Columns of the target that name a row; empty for INSERT.
+    keys: tuple[str, ...] = ()
+    #: Everything but the writing.
+    dry_run: bool = False
+    #: The whole job becomes visible at once, or nothing of it (ALL_OR_NOTHING).
+    whole: bool = False
+
+
 class InputOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the submitter said of the input, and how it is to be cut. Kept with the job."""
 

@@ -238,7 +238,7 @@ def _end(child: int) -> None:
 def _part(batch: Load, task: Part) -> Answer:
     kind = find(batch.kind)
     data = part_of(batch.data, batch.layout, task.first, task.last)
-    spec = Spec("", kind, kind.decode_args(batch.args), batch.layout, batch.lookups)
+    spec = Spec("", kind, kind.decode_args(batch.args), batch.layout, batch.lookups, batch.writing)
     rows = task.last - task.first
     met = meet(take(Read(Batch(BatchKey("", 0), 1, spec, Source(), batch.first_row + task.first, rows, b""), data)))
     try:

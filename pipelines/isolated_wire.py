@@ -7,7 +7,7 @@ executor ── Load, Part … ──► isolated ──fork──► child: dec
 import msgspec
 
 from jobber.job import Lookups
-from jobber.model import InputOptions, Layout
+from jobber.model import InputOptions, Layout, Writing
 
 
 class Load(msgspec.Struct, tag=True, frozen=True):
@@ -19,6 +19,7 @@ class Load(msgspec.Struct, tag=True, frozen=True):
     lookups: Lookups
     data: bytes
     first_row: int
+    writing: Writing = Writing()
 
 
 class Part(msgspec.Struct, tag=True, frozen=True):

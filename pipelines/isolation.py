@@ -83,7 +83,7 @@ class Isolation:
         batch, key = read.batch, read.batch.key
         event("isolated", "A suspect is read in a process of its own.", job=key.job_id, batch=key.batch_no)
         spec = batch.spec
-        load = Load(spec.kind.name, msgspec.json.encode(spec.args), spec.layout, spec.lookups, read.data, batch.first_row)
+        load = Load(spec.kind.name, msgspec.json.encode(spec.args), spec.layout, spec.lookups, read.data, batch.first_row, spec.writing)
         made: list[tuple[int, Made]] = []
         poison: dict[int, str] = {}
         deaths, least = 0, SHORTEST
@@ -138,7 +138,7 @@ class Isolation:
         concat = arrow.concat if batch.spec.kind.target is not None else arrow.concat_blocks
         return Prepared(
             batch.key,
-            batch.spec.kind.target,
+            batch.spec.target,
             sum(part.rows for part in made),
             sum(part.rejected for part in made) + len(poison),
             block,

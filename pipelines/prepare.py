@@ -31,14 +31,14 @@ def prepare(item: Met) -> Prepared:
     spec = item.batch.spec
     checked = enrich(item.kept, spec.args, spec.lookups)
     broken = pl.concat([item.faults, checked.faults])
-    rows, computes = checked.kept.height, spec.kind.target is None
-    write = arrow.to_block if computes else arrow.to_ipc
+    rows, keeps = checked.kept.height, not spec.writing.dry_run
+    write = arrow.to_block if spec.kind.target is None else arrow.to_ipc
     return Prepared(
         item.batch.key,
-        spec.kind.target,
+        spec.target,
         rows,
         broken["row_no"].n_unique(),
         rejects.to_block(broken, item.raw),
-        write(checked.kept) if rows else b"",
+        write(checked.kept) if rows and keeps else b"",
         rejects.by_code(broken),
     )

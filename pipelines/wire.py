@@ -7,7 +7,7 @@ import msgspec
 
 from jobber.errors import JobberError
 from jobber.job import find
-from jobber.model import BatchKey, InputOptions, Layout, Plan
+from jobber.model import BatchKey, InputOptions, Layout, Plan, Writing
 from jobber.transport import Delivery
 from pipelines.work import Batch, Failed, Planned, PlanTask, Prepared, Source, Spec, Unplannable
 from protos.jobber.jobs.v1 import jobs_pb2
@@ -78,7 +78,9 @@ def batches_of(response: jobs_pb2.ClaimResponse) -> list[Batch | Failed]:
 def _spec(job: jobs_pb2.JobSpec) -> Spec:
     kind = find(job.name)
     lookups: Mapping[str, Mapping[str, str]] = msgspec.json.decode(job.lookups or b"{}", type=dict[str, dict[str, str]])
-    return Spec(job.job_id, kind, kind.decode_args(job.args), msgspec.json.decode(job.layout, type=Layout), lookups)
+    layout = msgspec.json.decode(job.layout, type=Layout)
+    writing = msgspec.json.decode(job.writing or b"{}", type=Writing)
+    return Spec(job.job_id, kind, kind.decode_args(job.args), layout, lookups, writing)
 
 
 def _reason(fault: JobberError | msgspec.MsgspecError) -> tuple[str, str]:
@@ -113,7 +115,7 @@ def key_to(key: BatchKey) -> receipt_pb2.BatchKey:
 
 
 def computed_receipt(item: Prepared) -> receipt_pb2.Receipt:
-    """The receipt of a batch whose records were computed: what it made travels in it, and jobs stores the first one.
+    """The receipt of a batch that writes nothing to a target: what it made travels in it, and jobs stores the first one.
 
     It has no time: only the database's clock says when, which is jobs' affair here.
     """

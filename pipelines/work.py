@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from jobber.job import Args, JobType, Lookups
-from jobber.model import BatchKey, InputOptions, Layout, Plan
+from jobber.model import BatchKey, InputOptions, Layout, Plan, Writing
 from jobber.transport import Delivery
 from operators.frames import Decoded
 
@@ -33,6 +33,12 @@ class Spec:
     args: Args
     layout: Layout
     lookups: Lookups
+    writing: Writing = Writing()
+
+    @property
+    def target(self) -> str | None:
+        """The table that is written; None when its records are computed, or only tried."""
+        return None if self.writing.dry_run else self.kind.target
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +112,12 @@ class Prepared:
     """A batch that is ready to be written."""
 
     key: BatchKey
-    #: The target table; None when the job computes.
+    #: The target table; None when nothing is to be written: the job computes, or only tries.
     target: str | None
     rows: int
     rejected: int
     rejects: bytes
-    #: Arrow IPC stream of the rows; for a computing job the compressed block of results.
+    #: Arrow IPC stream of the rows; for a computing job the compressed block of results, for a dry run nothing.
     frame: bytes
     #: Faults by code, for /metrics.
     codes: Mapping[str, int] = field(default_factory=dict)

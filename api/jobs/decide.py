@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from jobber.model import State
 
@@ -35,6 +36,13 @@ class Limits:
     max_errors: int | None = None
     max_error_ratio: float | None = None
 
+    def allowed(self, total: int) -> int | None:
+        """How many of `total` records may be rejected. Exact: 0.29 of 100 is 29, which binary floats make 28."""
+        if self.max_error_ratio is None:
+            return self.max_errors
+        by_ratio = int(Fraction(repr(self.max_error_ratio)) * total)
+        return by_ratio if self.max_errors is None else min(self.max_errors, by_ratio)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -51,10 +59,7 @@ def verdict(tally: Tally, *, total: int, batches: int, limits: Limits) -> Verdic
     SUCCEEDED without a reject, PARTIAL with some within the limits, FAILED beyond them or when every record was rejected.
     """
     complete = tally.receipts >= batches
-    allowed = limits.max_errors
-    if limits.max_error_ratio is not None:
-        by_ratio = int(limits.max_error_ratio * total)
-        allowed = by_ratio if allowed is None else min(allowed, by_ratio)
+    allowed = limits.allowed(total)
     if allowed is not None and tally.rejected > allowed:
         reason = f"{tally.rejected:,} of {total:,} records were rejected; at most {allowed:,} were allowed."
         return Verdict(State.FAILED, reason, closing=not complete)

@@ -160,7 +160,7 @@ class Job(graphene.ObjectType):
             started=row.started_at or row.created_at,
             ended=row.ended_at,
             state=str(row.state),
-            dry_run=False,
+            dry_run=row.dry_run,
             error=row.error,
             warnings=list(row.warnings),
             attempt=row.attempt,
@@ -222,7 +222,7 @@ class Job(graphene.ObjectType):
         if format not in ("CSV", "NDJSON"):
             raise GraphQLError("Results download as CSV or NDJSON.", extensions={"code": "INVALID_DATA"})
         row: JobRow = root.row
-        if row.expired:
+        if row.expired or (row.dry_run and outcome != "REJECTED"):
             return None
         kind: Literal["rejects", "results"] = "rejects" if outcome == "REJECTED" else "results"
         job_type = context.services.kinds.get(row.name)

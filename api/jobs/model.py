@@ -5,7 +5,7 @@ from datetime import datetime
 
 from api.audit import Actor
 from api.jobs.decide import Limits, Tally
-from jobber.model import InputOptions, Lane, Plan, State
+from jobber.model import InputOptions, Lane, Plan, State, Writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Submission:
     error: str | None = None
     #: For the audit trail; None: the owner, not known by name.
     actor: Actor | None = None
+    writing: Writing = Writing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class Job:
     seconds: float
     #: Its input, rejects and results are not kept any more.
     expired: bool = False
+    dry_run: bool = False
 
     @property
     def unprocessed(self) -> int:

@@ -18,7 +18,7 @@ from jobber.model import PlannedBatch, State
 
 JOB: LiteralString = """
     SELECT j.id, j.number, j.owner_id, j.name, j.state, j.error, j.warnings, j.total, j.batches, j.changes, j.attempt,
-           j.parent_id, j.created_at, j.started_at, j.ended_at, j.expired_at IS NOT NULL AS expired,
+           j.parent_id, j.created_at, j.started_at, j.ended_at, j.expired_at IS NOT NULL AS expired, j.dry_run,
            greatest(extract(epoch FROM coalesce(j.ended_at, clock_timestamp()) - coalesce(j.started_at, j.created_at)),
                     0)::float8 AS seconds,
            t.receipts, t.inserted, t.updated, t.unchanged, t.rejected
@@ -33,11 +33,11 @@ JOB: LiteralString = """
 INSERT_JOB: LiteralString = """
     WITH made AS (
     INSERT INTO jobs.jobs (id, owner_id, name, args, input_options, idempotency_key, payload_sha256, inline_data, upload_id,
-                           blob_key, blob_bytes, max_errors, max_error_ratio, priority, state, error, warnings, layout, total,
+                           blob_key, blob_bytes, max_errors, max_error_ratio, priority, mode, keys, dry_run, whole, state, error, warnings, layout, total,
                            batches, lane, started_at, ended_at)
     VALUES (%(id)s, %(owner_id)s, %(name)s, %(args)s, %(input_options)s, %(idempotency_key)s, %(payload_sha256)s, %(inline)s,
-            %(upload_id)s, %(blob_key)s, %(blob_bytes)s, %(max_errors)s, %(max_error_ratio)s, %(priority)s, %(state)s,
-            %(error)s, %(warnings)s, %(layout)s, %(total)s, %(batches)s, %(lane)s,
+            %(upload_id)s, %(blob_key)s, %(blob_bytes)s, %(max_errors)s, %(max_error_ratio)s, %(priority)s, %(mode)s,
+            %(keys)s, %(dry_run)s, %(whole)s, %(state)s, %(error)s, %(warnings)s, %(layout)s, %(total)s, %(batches)s, %(lane)s,
             CASE WHEN %(ended)s THEN clock_timestamp() END, CASE WHEN %(ended)s THEN clock_timestamp() END)
     ON CONFLICT (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING RETURNING id)
     INSERT INTO jobs.audit (actor_id, actor, action, subject, detail)
@@ -263,6 +263,10 @@ def _job_row(asked: Submission) -> dict[str, Any]:
         "max_errors": asked.limits.max_errors,
         "max_error_ratio": asked.limits.max_error_ratio,
         "priority": asked.priority,
+        "mode": str(asked.writing.mode),
+        "keys": list(asked.writing.keys),
+        "dry_run": asked.writing.dry_run,
+        "whole": asked.writing.whole,
         "state": str(state),
         "error": asked.error,
         "warnings": list(plan.warnings) if plan else [],
@@ -339,5 +343,6 @@ def _job(row: dict[str, Any]) -> Job:
         started_at=row["started_at"],
         ended_at=row["ended_at"],
         expired=row["expired"],
+        dry_run=row["dry_run"],
         seconds=row["seconds"],
     )

@@ -19,7 +19,7 @@ from jobber.contract import Contract
 from jobber.errors import InvalidData, NotFound, StructureFault, Terminal
 from jobber.ids import uuid7
 from jobber.job import JobType, find
-from jobber.model import Format, InputOptions
+from jobber.model import Format, InputOptions, Writing
 from jobber.settings import JobsSettings
 from operators.plan import plan
 
@@ -62,6 +62,7 @@ class Desk:
         if key is not None and not (0 < len(key) <= MAX_NAME and key.isprintable()):
             raise InvalidData(f"An idempotency key has 1 to {MAX_NAME} printable characters.")
         options, limits, priority = _options(asked, self._settings)
+        writing = _writing(asked.options or {})
         inline, file_name, args = _split(asked, kind)
         kind.decode_args(args)
         digest = hashlib.sha256(
@@ -96,6 +97,7 @@ class Desk:
             planned,
             error,
             actor=asked.actor,
+            writing=writing,
         )
         try:
             stored_id, replayed = await self._store.submit(submission)
@@ -187,11 +189,9 @@ def _refuse(name: str) -> None:
 
 def _options(asked: Asked, settings: JobsSettings) -> tuple[InputOptions, Limits, int]:
     given = {key: value for key, value in (asked.options or {}).items() if value is not None}
-    for later in ("dry_run", "max_rows_per_second", "run_at", "webhook_url"):
+    for later in ("max_rows_per_second", "run_at", "webhook_url"):
         if given.get(later):
             raise InvalidData(f"The option {later} is not served by this version.")
-    if given.get("mode", "INSERT") != "INSERT" or given.get("atomicity", "BATCH") != "BATCH":
-        raise InvalidData("This version loads with mode INSERT and atomicity BATCH.")
     for single in ("delimiter", "quote"):
         value = given.get(single)
         if value is not None and (len(value) != 1 or not value.isascii() or value in "\r\n\0"):
@@ -217,6 +217,15 @@ def _options(asked: Asked, settings: JobsSettings) -> tuple[InputOptions, Limits
     )
     priority = {"LOW": 0, "NORMAL": 1, "HIGH": 2}[given.get("priority", "NORMAL")]
     return options, Limits(errors, ratio), priority
+
+
+def _writing(given: Mapping[str, Any]) -> Writing:
+    """How the rows are written. Raises InvalidData."""
+    if (given.get("mode") or "INSERT") != "INSERT" or (given.get("atomicity") or "BATCH") != "BATCH":
+        raise InvalidData("This version loads with mode INSERT and atomicity BATCH.")
+    if given.get("keys"):
+        raise InvalidData("keys are for the modes UPSERT and UPDATE; INSERT makes a new row of every record.")
+    return Writing(dry_run=bool(given.get("dry_run")))
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

@@ -19,7 +19,7 @@ from api.jobs.model import lane_of
 from api.jobs.store import insert_batches
 from api.jobs.turn import DISPATCH_LOCK, Ticket, Turn
 from jobber import faults
-from jobber.model import BatchKey, Plan, PlannedBatch, Receipt, State
+from jobber.model import BatchKey, Plan, PlannedBatch, Receipt, State, WriteMode, Writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Spec:
     lookups: bytes
     inline: bytes | None
     blob_key: str | None
+    writing: Writing = Writing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,10 +247,11 @@ class Work:
         faults.point("fail.after_commit")
 
     async def closing(self) -> list[tuple[str, str, bool]]:
-        """Jobs in CANCELING: id, name, and whether any of their batches was ever dispatched."""
+        """Jobs in CANCELING: id, name, and whether products may have something of them."""
         async with checkout(self.pool) as connection:
             cursor = await connection.execute(
-                "SELECT id::text, name, next_batch > 0 FROM jobs.jobs WHERE state = 'CANCELING' ORDER BY number LIMIT 100"
+                """SELECT id::text, name, next_batch > 0 AND (NOT dry_run OR mode <> 'INSERT') FROM jobs.jobs
+                    WHERE state = 'CANCELING' ORDER BY number LIMIT 100"""
             )
             return [(row[0], row[1], row[2]) for row in await cursor.fetchall()]
 
@@ -284,7 +286,8 @@ def _columns(dispatches: Sequence[tuple[BatchKey, int]]) -> list[list[str] | lis
 
 async def _specs(connection: Connection, ids: Sequence[str]) -> list[Spec]:
     cursor = await connection.execute(
-        """SELECT j.id::text, j.name, j.args, j.layout, l.body, j.inline_data, j.blob_key
+        """SELECT j.id::text, j.name, j.args, j.layout, l.body, j.inline_data, j.blob_key,
+                  j.mode, j.keys, j.dry_run, j.whole
              FROM jobs.jobs j LEFT JOIN jobs.lookups l ON l.id = j.lookups_id WHERE j.id = ANY (%s::uuid[])""",
         [ids],
     )
@@ -297,6 +300,7 @@ async def _specs(connection: Connection, ids: Sequence[str]) -> list[Spec]:
             bytes(row[4] or b"{}"),
             None if row[5] is None else bytes(row[5]),
             row[6],
+            Writing(mode=WriteMode(row[7]), keys=tuple(row[8]), dry_run=row[9], whole=row[10]),
         )
         for row in await cursor.fetchall()
     ]

@@ -28,6 +28,36 @@ def test_a_job_ends_as_its_receipts_say(tally: Tally, limits: Limits, state: Sta
     assert (end.state if end else None) == state
 
 
+@pytest.mark.parametrize(
+    ("limits", "total", "allowed"),
+    [
+        (Limits(), 100, None),
+        (Limits(max_errors=0), 100, 0),
+        (Limits(max_errors=7), 3, 7),
+        # As binary floats 0.29 * 100 is 28.999…, and 0.07 * 100 is 7.000…1.
+        (Limits(max_error_ratio=0.29), 100, 29),
+        (Limits(max_error_ratio=0.07), 100, 7),
+        (Limits(max_error_ratio=0.299), 10, 2),
+        (Limits(max_error_ratio=1e-9), 10**9 - 1, 0),
+        (Limits(max_error_ratio=1e-9), 10**9, 1),
+        (Limits(max_error_ratio=0.1), 9_007_199_254_740_993_0, 9_007_199_254_740_993),
+        (Limits(max_error_ratio=1.0), 5, 5),
+        (Limits(max_errors=3, max_error_ratio=0.29), 10, 2),
+        (Limits(max_errors=1, max_error_ratio=0.29), 10, 1),
+    ],
+)
+def test_limits_are_exact(limits: Limits, total: int, allowed: int | None) -> None:
+    assert limits.allowed(total) == allowed
+    if allowed is None or allowed >= total:
+        return
+    at = verdict(Tally(2, total - allowed, 0, 0, allowed), total=total, batches=2, limits=limits)
+    beyond = verdict(Tally(2, total - allowed - 1, 0, 0, allowed + 1), total=total, batches=2, limits=limits)
+    assert at is not None
+    assert beyond is not None
+    assert at.state in (State.SUCCEEDED, State.PARTIAL)
+    assert beyond.state is State.FAILED
+
+
 def test_a_job_over_its_limit_is_closed_first_while_batches_are_on_their_way() -> None:
     early = verdict(Tally(1, 0, 0, 0, 5), total=10, batches=2, limits=Limits(max_errors=2))
     late = verdict(Tally(2, 5, 0, 0, 5), total=10, batches=2, limits=Limits(max_errors=2))

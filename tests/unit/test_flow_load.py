@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import cast
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from jobber.blobs.store import Blobs
 from jobber.errors import Unavailable
 from jobber.job import Args, JobType, Lookups, discover, find
-from jobber.model import BatchKey, Format, Layout
+from jobber.model import BatchKey, Format, Layout, Writing
 from jobber.transport import Consumer, Delivery
 from pipelines import wire
 from pipelines.connectors.jobs import Jobs
@@ -93,6 +94,21 @@ def test_a_flight_comes_out_prepared_with_its_deliveries() -> None:
     assert (first.rows, first.rejected, first.rejects) == (1, 0, b"")
     assert (second.rows, second.rejected, second.frame) == (0, 1, b"")
     assert [item.handle for item in flight.deliveries] == [(0, 1), (1, 1)]
+
+
+def test_a_dry_run_makes_the_same_receipt_and_nothing_to_write() -> None:
+    data = b"A,1.00\nB,x\n"
+    real = batch(0, data, rows=2)
+    dry = replace(batch(1, data, rows=2), spec=replace(real.spec, writing=Writing(dry_run=True)))
+    [flight] = through(steps_of(Handing(real, dry)), Flight([delivery(0), delivery(1)]))
+    loads, tries = flight.items
+    assert isinstance(loads, Prepared)
+    assert isinstance(tries, Prepared)
+    assert (loads.target, tries.target) == ("products", None)
+    assert (tries.rows, tries.rejected, tries.rejects) == (loads.rows, loads.rejected, loads.rejects)
+    assert loads.frame
+    receipt = wire.computed_receipt(tries)
+    assert (receipt.inserted, receipt.rejected, receipt.results) == (1, 1, b"")
 
 
 def test_nothing_to_do_is_a_flight_without_batches() -> None:

@@ -40,6 +40,11 @@ CREATE TABLE jobs.jobs (
     max_error_ratio double precision,
     -- 0 low, 1 normal, 2 high.
     priority smallint NOT NULL DEFAULT 1,
+    -- How its rows are written (jobber.model.Writing).
+    mode text NOT NULL DEFAULT 'INSERT' CHECK (mode IN ('INSERT', 'UPSERT', 'UPDATE')),
+    keys text[] NOT NULL DEFAULT '{}',
+    dry_run boolean NOT NULL DEFAULT false,
+    whole boolean NOT NULL DEFAULT false,
     state text NOT NULL CHECK (state IN ('QUEUED', 'VALIDATING', 'RUNNING', 'PAUSED', 'CANCELING',
                                          'CANCELED', 'SUCCEEDED', 'PARTIAL', 'FAILED')),
     -- What a job in CANCELING becomes once products has closed it.

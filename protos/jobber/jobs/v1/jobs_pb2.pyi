@@ -8,18 +8,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class JobSpec(_message.Message):
-    __slots__ = ("job_id", "name", "args", "layout", "lookups")
+    __slots__ = ("job_id", "name", "args", "layout", "lookups", "writing")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     ARGS_FIELD_NUMBER: _ClassVar[int]
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
     LOOKUPS_FIELD_NUMBER: _ClassVar[int]
+    WRITING_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     name: str
     args: bytes
     layout: bytes
     lookups: bytes
-    def __init__(self, job_id: _Optional[str] = ..., name: _Optional[str] = ..., args: _Optional[bytes] = ..., layout: _Optional[bytes] = ..., lookups: _Optional[bytes] = ...) -> None: ...
+    writing: bytes
+    def __init__(self, job_id: _Optional[str] = ..., name: _Optional[str] = ..., args: _Optional[bytes] = ..., layout: _Optional[bytes] = ..., lookups: _Optional[bytes] = ..., writing: _Optional[bytes] = ...) -> None: ...
 
 class Source(_message.Message):
     __slots__ = ("inline", "blob")
