@@ -79,6 +79,10 @@ class Writing(msgspec.Struct, frozen=True, kw_only=True):
     whole: bool = False
 
 
+#: As new rows, each batch by itself.
+PLAIN = Writing()
+
+
 class InputOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the submitter said of the input, and how it is to be cut. Kept with the job."""
 

@@ -83,7 +83,9 @@ class Isolation:
         batch, key = read.batch, read.batch.key
         event("isolated", "A suspect is read in a process of its own.", job=key.job_id, batch=key.batch_no)
         spec = batch.spec
-        load = Load(spec.kind.name, msgspec.json.encode(spec.args), spec.layout, spec.lookups, read.data, batch.first_row, spec.writing)
+        load = Load(
+            spec.kind.name, msgspec.json.encode(spec.args), spec.layout, spec.lookups, read.data, batch.first_row, spec.writing
+        )
         made: list[tuple[int, Made]] = []
         poison: dict[int, str] = {}
         deaths, least = 0, SHORTEST

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from jobber.job import Args, JobType, Lookups
-from jobber.model import BatchKey, InputOptions, Layout, Plan, Writing
+from jobber.model import PLAIN, BatchKey, InputOptions, Layout, Plan, Writing
 from jobber.transport import Delivery
 from operators.frames import Decoded
 
@@ -33,7 +33,7 @@ class Spec:
     args: Args
     layout: Layout
     lookups: Lookups
-    writing: Writing = Writing()
+    writing: Writing = PLAIN
 
     @property
     def target(self) -> str | None:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from api.audit import Actor
 from api.jobs.decide import Limits, Tally
-from jobber.model import InputOptions, Lane, Plan, State, Writing
+from jobber.model import PLAIN, InputOptions, Lane, Plan, State, Writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Submission:
     error: str | None = None
     #: For the audit trail; None: the owner, not known by name.
     actor: Actor | None = None
-    writing: Writing = Writing()
+    writing: Writing = PLAIN
 
 
 @dataclass(frozen=True, slots=True)

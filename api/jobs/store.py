@@ -33,8 +33,8 @@ JOB: LiteralString = """
 INSERT_JOB: LiteralString = """
     WITH made AS (
     INSERT INTO jobs.jobs (id, owner_id, name, args, input_options, idempotency_key, payload_sha256, inline_data, upload_id,
-                           blob_key, blob_bytes, max_errors, max_error_ratio, priority, mode, keys, dry_run, whole, state, error, warnings, layout, total,
-                           batches, lane, started_at, ended_at)
+                           blob_key, blob_bytes, max_errors, max_error_ratio, priority, mode, keys, dry_run, whole, state,
+                           error, warnings, layout, total, batches, lane, started_at, ended_at)
     VALUES (%(id)s, %(owner_id)s, %(name)s, %(args)s, %(input_options)s, %(idempotency_key)s, %(payload_sha256)s, %(inline)s,
             %(upload_id)s, %(blob_key)s, %(blob_bytes)s, %(max_errors)s, %(max_error_ratio)s, %(priority)s, %(mode)s,
             %(keys)s, %(dry_run)s, %(whole)s, %(state)s, %(error)s, %(warnings)s, %(layout)s, %(total)s, %(batches)s, %(lane)s,

@@ -60,7 +60,14 @@ def plan_from(message: pb.Plan) -> Plan:
 
 def spec_to(spec: Spec) -> pb.JobSpec:
     """What every batch of a job shares."""
-    return pb.JobSpec(job_id=spec.job_id, name=spec.name, args=spec.args, layout=spec.layout, lookups=spec.lookups, writing=msgspec.json.encode(spec.writing))
+    return pb.JobSpec(
+        job_id=spec.job_id,
+        name=spec.name,
+        args=spec.args,
+        layout=spec.layout,
+        lookups=spec.lookups,
+        writing=msgspec.json.encode(spec.writing),
+    )
 
 
 def plan_task_to(spec: Spec, attempt: int, batch_bytes: int, batch_rows: int) -> pb.PlanTask:

@@ -19,7 +19,7 @@ from api.jobs.model import lane_of
 from api.jobs.store import insert_batches
 from api.jobs.turn import DISPATCH_LOCK, Ticket, Turn
 from jobber import faults
-from jobber.model import BatchKey, Plan, PlannedBatch, Receipt, State, WriteMode, Writing
+from jobber.model import PLAIN, BatchKey, Plan, PlannedBatch, Receipt, State, WriteMode, Writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Spec:
     lookups: bytes
     inline: bytes | None
     blob_key: str | None
-    writing: Writing = Writing()
+    writing: Writing = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
