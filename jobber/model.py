@@ -118,8 +118,10 @@ class PlannedBatch:
     #: Row number of the first record, from 1.
     first_row: int
     rows: int
-    #: Of the bytes of the range.
-    sha256: bytes
+    #: BLAKE3 of the bytes of the range (jobber.digest).
+    digest: bytes
+    #: Whether it was seen that its text can be parsed at once: strictly quoted, without control characters, no record too long.
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

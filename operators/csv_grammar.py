@@ -133,6 +133,15 @@ def strict(data: Bytes, quotes: Places, dialect: Dialect) -> bool:
     return bool(fine.all())
 
 
+def strange(found: Marks) -> Places:
+    """Control characters but tabs and line ends; planning refuses a CR by itself."""
+    kinds = found.kinds
+    if (kinds == LF).all():
+        return found.controls[:0]
+    controls: Places = found.controls[(kinds != LF) & (kinds != TAB) & (kinds != CR)]
+    return controls
+
+
 def lone_returns(data: Bytes, found: Marks) -> Places:
     """Carriage returns outside of quotes that no newline follows."""
     returns = found.controls[(found.kinds == CR) & ~found.inside]

@@ -18,6 +18,8 @@ FAULTS: dict[str, Any] = {"row_no": pl.Int64, "column": pl.String, "code": pl.St
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 #: DEL, and those that UTF-8 has in two bytes.
 _C1 = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
+#: A longer field is a file of another kind in the wrong place.
+MAX_FIELD = 1 << 20
 #: Raw texts are kept up to so many characters.
 MAX_RAW = 10_000
 

@@ -13,7 +13,8 @@ from pipelines.work import Met, Prepared, Read, Taken
 def take(item: Read) -> Taken:
     """Take the records apart. Raises AssertionError when they are not as many as planned."""
     batch = item.batch
-    decoded = decode(item.data, batch.spec.layout, Contract.of(batch.spec.kind.contract), batch.first_row)
+    plain = batch.rows if batch.plain else None
+    decoded = decode(item.data, batch.spec.layout, Contract.of(batch.spec.kind.contract), batch.first_row, plain)
     records = decoded.records.height + decoded.faults["row_no"].n_unique()
     if records != batch.rows:
         raise AssertionError(f"decoded {records} records of {batch.rows}")

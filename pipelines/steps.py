@@ -1,6 +1,5 @@
 """The steps of the load dataflow, each from one state of a batch to the next. What goes wrong travels as a value."""
 
-import hashlib
 import logging
 import threading
 import time
@@ -13,6 +12,7 @@ import polars as pl
 
 from jobber import faults
 from jobber.blobs.store import Blobs
+from jobber.digest import digest_of
 from jobber.errors import NotFound, Unavailable
 from jobber.log import event
 from jobber.transport import Delivery
@@ -128,7 +128,7 @@ class Steps:
                 data = self._blobs.read(source.blob_key, source.offset, source.length)
         except NotFound as fault:
             return Failed(batch.key, "INPUT_MISSING", fault.message)
-        if hashlib.sha256(data).digest() != batch.sha256:
+        if digest_of(data) != batch.digest:
             why = f"batch {batch.key.batch_no} is not what was planned: its input has changed since."
             return Failed(batch.key, "CHANGED", why)
         return Read(batch, data)

@@ -69,7 +69,8 @@ def batches_of(response: jobs_pb2.ClaimResponse) -> list[Batch | Failed]:
         key = BatchKey(item.key.job_id, item.key.batch_no)
         spec = specs[item.key.job_id]
         if isinstance(spec, Spec):
-            found.append(Batch(key, item.attempt, spec, source_of(item.source), item.first_row, item.rows, item.sha256))
+            source = source_of(item.source)
+            found.append(Batch(key, item.attempt, spec, source, item.first_row, item.rows, item.digest, item.plain))
         else:
             found.append(Failed(key, *_reason(spec)))
     return found
@@ -150,7 +151,8 @@ def _plan_to(plan: Plan) -> jobs_pb2.Plan:
                 length=batch.length,
                 first_row=batch.first_row,
                 rows=batch.rows,
-                sha256=batch.sha256,
+                digest=batch.digest,
+                plain=batch.plain,
             )
             for batch in plan.batches
         ],

@@ -52,7 +52,9 @@ class Batch:
     source: Source
     first_row: int
     rows: int
-    sha256: bytes
+    digest: bytes
+    #: It can be parsed at once: planning has looked.
+    plain: bool = False
 
     @property
     def suspect(self) -> bool:

@@ -35,8 +35,9 @@ JOB: LiteralString = """
       FROM jobs.jobs WHERE id = %(id)s
 """
 BATCHES: LiteralString = """
-    INSERT INTO jobs.batches (job_id, batch_no, start, length, first_row, rows, sha256)
-    SELECT %(child)s, (row_number() OVER (ORDER BY b.batch_no) - 1)::integer, b.start, b.length, b.first_row, b.rows, b.sha256
+    INSERT INTO jobs.batches (job_id, batch_no, start, length, first_row, rows, digest, plain)
+    SELECT %(child)s, (row_number() OVER (ORDER BY b.batch_no) - 1)::integer, b.start, b.length, b.first_row, b.rows,
+           b.digest, b.plain
       FROM jobs.batches b
      WHERE b.job_id = %(id)s AND NOT EXISTS (SELECT FROM jobs.receipts r WHERE r.job_id = b.job_id AND r.batch_no = b.batch_no)
 """

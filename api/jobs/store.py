@@ -45,9 +45,10 @@ INSERT_JOB: LiteralString = """
 """
 
 INSERT_BATCHES: LiteralString = """
-    INSERT INTO jobs.batches (job_id, batch_no, start, length, first_row, rows, sha256)
-    SELECT %s, (n - 1)::integer, o, l, f, r, h
-      FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::integer[], %s::bytea[]) WITH ORDINALITY AS b(o, l, f, r, h, n)
+    INSERT INTO jobs.batches (job_id, batch_no, start, length, first_row, rows, digest, plain)
+    SELECT %s, (n - 1)::integer, o, l, f, r, d, p
+      FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::integer[], %s::bytea[], %s::boolean[])
+           WITH ORDINALITY AS b(o, l, f, r, d, p, n)
 """
 
 
@@ -233,7 +234,8 @@ async def insert_batches(connection: Connection, job_id: str, batches: Sequence[
             [batch.length for batch in batches],
             [batch.first_row for batch in batches],
             [batch.rows for batch in batches],
-            [batch.sha256 for batch in batches],
+            [batch.digest for batch in batches],
+            [batch.plain for batch in batches],
         ],
     )
 

@@ -49,10 +49,12 @@ def plan_from(message: pb.Plan) -> Plan:
         layout = msgspec.json.decode(message.layout, type=Layout)
     except msgspec.MsgspecError as fault:
         raise InvalidData(f"the plan's layout is not valid: {fault}") from fault
-    batches = tuple(PlannedBatch(item.offset, item.length, item.first_row, item.rows, item.sha256) for item in message.batches)
+    batches = tuple(
+        PlannedBatch(item.offset, item.length, item.first_row, item.rows, item.digest, item.plain) for item in message.batches
+    )
     row = 1
     for batch in batches:
-        if batch.first_row != row or batch.rows < 1 or batch.length < 1 or len(batch.sha256) != 32:
+        if batch.first_row != row or batch.rows < 1 or batch.length < 1 or len(batch.digest) != 32:
             raise InvalidData("the plan's batches do not number the records from 1 without a gap")
         row += batch.rows
     return Plan(layout, batches, tuple(message.warnings))
@@ -91,7 +93,8 @@ def claimed_to(item: Claimed, spec: Spec) -> pb.ClaimedBatch:
         source=source,
         first_row=planned.first_row,
         rows=planned.rows,
-        sha256=planned.sha256,
+        digest=planned.digest,
+        plain=planned.plain,
     )
 
 

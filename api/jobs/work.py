@@ -168,8 +168,8 @@ class Work:
                         WHERE NOT b.settled ORDER BY b.job_id, b.batch_no FOR UPDATE OF b)
                    UPDATE jobs.batches b SET attempts = b.attempts + 1, claimed_at = clock_timestamp()
                      FROM asked WHERE b.job_id = asked.job_id AND b.batch_no = asked.batch_no
-                RETURNING b.job_id::text, b.batch_no, b.attempts, b.start, b.length, b.first_row, b.rows, b.sha256,
-                         extract(epoch FROM b.claimed_at - b.dispatched_at)::float8""",
+                RETURNING b.job_id::text, b.batch_no, b.attempts, b.start, b.length, b.first_row, b.rows, b.digest,
+                         b.plain, extract(epoch FROM b.claimed_at - b.dispatched_at)::float8""",
                 _columns(dispatches),
             )
             rows = sorted(await cursor.fetchall())
@@ -179,10 +179,10 @@ class Work:
         for row in rows:
             metrics.ATTEMPTS.labels("first" if row[2] == 1 else "again").inc()
             # Infinite for one that was to go out again at once, and was found by a copy of its message.
-            if isfinite(row[8]):
-                metrics.LAG_SECONDS.observe(max(row[8], 0))
+            if isfinite(row[9]):
+                metrics.LAG_SECONDS.observe(max(row[9], 0))
         claimed = [
-            Claimed(BatchKey(row[0], row[1]), row[2], PlannedBatch(row[3], row[4], row[5], row[6], bytes(row[7])))
+            Claimed(BatchKey(row[0], row[1]), row[2], PlannedBatch(row[3], row[4], row[5], row[6], bytes(row[7]), row[8]))
             for row in rows
         ]
         return claimed, specs

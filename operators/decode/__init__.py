@@ -9,8 +9,11 @@ from operators.frames import Decoded
 __all__ = ["Decoded", "decode"]
 
 
-def decode(data: bytes, layout: Layout, contract: Contract, first_row: int) -> Decoded:
-    """The records of a planned batch, numbered from `first_row`; never raises for what is in them."""
+def decode(data: bytes, layout: Layout, contract: Contract, first_row: int, plain: int | None = None) -> Decoded:
+    """The records of a planned batch, numbered from `first_row`; never raises for what is in them.
+
+    `plain` is the number of records of a batch that planning found to be plain (model.PlannedBatch): it is taken apart faster.
+    """
     if layout.format is Format.CSV:
-        return decode_csv(data, layout, contract, first_row)
+        return decode_csv(data, layout, contract, first_row, plain)
     return decode_json(data, layout, contract, first_row)

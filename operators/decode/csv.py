@@ -13,8 +13,6 @@ from jobber.contract import Contract
 from jobber.model import Layout
 from operators.csv_grammar import (
     CR,
-    LF,
-    TAB,
     Bytes,
     Dialect,
     Marks,
@@ -25,22 +23,33 @@ from operators.csv_grammar import (
     record_pattern,
     spans,
     spans_by_grammar,
+    strange,
     strict,
     strict_pattern,
 )
-from operators.frames import Decoded, faults_of, is_plain, not_plain, shown
+from operators.frames import MAX_FIELD, Decoded, faults_of, is_plain, not_plain, shown
 from operators.plan.buffer import OWN_BATCH
 
-#: A longer field is a file of another kind in the wrong place.
-MAX_FIELD = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 #: Control characters (Unicode category Cc) but tab and line ends; C1 ones have two bytes.
 _CONTROL = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]")
 
 
-def decode_csv(data: bytes, layout: Layout, contract: Contract, first_row: int) -> Decoded:
-    """The records of a batch, as one String column for each column of the contract."""
+def decode_csv(data: bytes, layout: Layout, contract: Contract, first_row: int, plain: int | None = None) -> Decoded:
+    """The records of a batch, as one String column for each column of the contract.
+
+    `plain`: planning has seen that it is strictly quoted text, of so many records.
+    """
     dialect = Dialect(layout.delimiter.encode(), layout.quote.encode())
+    if plain is not None:
+        frame = _parse(data, layout, dialect, plain, quoted=dialect.quote in data)
+        # Polars fills a record that has fewer fields with nulls: without any in the last column no record has.
+        if frame is not None and not frame.to_series(frame.width - 1).null_count():
+            return Decoded(
+                _named(frame, layout, contract, np.arange(first_row, first_row + plain)),
+                faults_of([]),
+                lambda rows: _raw(data, layout, first_row, rows),
+            )
     array = np.frombuffer(data, np.uint8)
     if len(data) > OWN_BATCH and _huge(data, dialect):
         record = data.rstrip(b"\r\n")
@@ -78,6 +87,14 @@ def decode_csv(data: bytes, layout: Layout, contract: Contract, first_row: int) 
     return Decoded(_named(frame, layout, contract, good + first_row), faults_of(faults), raw)
 
 
+def _raw(data: bytes, layout: Layout, first_row: int, rows: Sequence[int]) -> list[str]:
+    """Raw texts of a batch whose records were not looked for before."""
+    if not rows:
+        return []
+    starts, stops = csv_bounds(data, layout)
+    return [shown(data[starts[row - first_row] : stops[row - first_row]]) for row in rows]
+
+
 def csv_bounds(data: bytes, layout: Layout) -> tuple[Places, Places]:
     """Where the records of a batch begin and end, as planning counted them."""
     dialect = Dialect(layout.delimiter.encode(), layout.quote.encode())
@@ -103,7 +120,7 @@ def _whole(
 
     May say no too often, never yes.
     """
-    if _controls(found).size:
+    if strange(found).size:
         return False
     if not is_plain(data):
         return False
@@ -113,15 +130,6 @@ def _whole(
     if frame.width == 1 or not frame.to_series(frame.width - 1).null_count():
         return True
     return int(_delimiters(array, found, dialect).size) == frame.height * (frame.width - 1)
-
-
-def _controls(found: Marks) -> Places:
-    """Control characters but tabs and line ends; planning refuses a CR by itself."""
-    kinds = found.kinds
-    if (kinds == LF).all():
-        return found.controls[:0]
-    controls: Places = found.controls[(kinds != LF) & (kinds != TAB) & (kinds != CR)]
-    return controls
 
 
 def _delimiters(array: Bytes, found: Marks, dialect: Dialect) -> Places:
@@ -148,7 +156,7 @@ def _suspects(
     marked = (counts != columns - 1) | (stops - starts > MAX_FIELD)
     if not is_plain(data):
         marked |= not_plain(data, starts)
-    places = [_controls(found)]
+    places = [strange(found)]
     if not well_quoted:
         places.append(found.quotes)
     marked[np.maximum(np.searchsorted(starts, np.concatenate(places), "right") - 1, 0)] = True

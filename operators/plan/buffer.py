@@ -1,14 +1,15 @@
 """The part of an input that planning holds: from the start of the next batch as far as it was read."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from jobber.digest import digest_of
 from jobber.errors import StructureFault
 from jobber.model import InputOptions, PlannedBatch
 from operators.csv_grammar import Bytes, Places
+from operators.frames import is_plain
 
 #: A record that is longer is a batch of its own, and is rejected for its size.
 OWN_BATCH = 8 << 20
@@ -26,15 +27,17 @@ class Cut:
     #: Where its records begin and end within, when that is not the whole.
     start: int = 0
     stop: int | None = None
+    #: Whether its structure was seen to be without fault; whether its text is, `Buffer.take` looks.
+    regular: bool = False
 
 
-def cut_of(starts: Places, stops: Places, size: int, options: InputOptions) -> Cut:
+def cut_of(starts: Places, stops: Places, size: int, options: InputOptions, *, regular: bool = False) -> Cut:
     """The next batch of the records that are in the first `size` bytes. A huge one goes alone: it is never taken apart."""
     count = min(max(int(np.searchsorted(stops, options.batch_bytes, "right")), 1), options.batch_rows, starts.size)
     huge = np.flatnonzero(stops[:count] - starts[:count] > OWN_BATCH)
     if huge.size:
         count = int(huge[0]) or 1
-    return Cut(size if count == starts.size else int(starts[count]), count)
+    return Cut(size if count == starts.size else int(starts[count]), count, regular=regular)
 
 
 def further(target: int, size: int) -> int:
@@ -108,8 +111,9 @@ class Buffer:
             raise too_long(self.row)
         batch = None
         if cut.rows:
-            digest = hashlib.sha256(memoryview(self._data)[self._place + start : self._place + stop]).digest()
-            batch = PlannedBatch(self.offset + start, stop - start, self.row, cut.rows, digest)
+            data = self._data[self._place + start : self._place + stop]
+            plain = cut.regular and is_plain(data)
+            batch = PlannedBatch(self.offset + start, stop - start, self.row, cut.rows, digest_of(data), plain)
             self.row += cut.rows
         self.drop(cut.size)
         return batch

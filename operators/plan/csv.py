@@ -1,6 +1,7 @@
 """Plan a CSV: where its records end, in one pass over windows of bytes, with no more than a few windows in memory."""
 
 from collections.abc import Iterator, Set
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 import numpy as np
@@ -18,9 +19,10 @@ from operators.csv_grammar import (
     marks,
     record_pattern,
     spans,
+    strange,
     strict,
 )
-from operators.frames import CONTROL
+from operators.frames import CONTROL, MAX_FIELD
 from operators.plan.buffer import MAX_RECORD, OWN_BATCH, Buffer, Cut, cut_of, further, too_long
 from operators.plan.ndjson import check_mapping
 
@@ -28,6 +30,15 @@ from operators.plan.ndjson import check_mapping
 MAX_HEADER, MAX_COLUMNS = 1 << 20, 10_000
 #: What might have been meant instead of the delimiter that was expected.
 DELIMITERS = {";": "a semicolon", "\t": "a tab", "|": "a bar", ",": "a comma"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Where records end, how many bytes they take, and whether all are strictly quoted, without control characters."""
+
+    ends: Places
+    size: int
+    regular: bool
 
 
 def plan_csv(buffer: Buffer, contract: Contract, options: InputOptions) -> Iterator[Layout | Cut]:
@@ -73,13 +84,13 @@ def _cut(buffer: Buffer, dialect: Dialect, target: int, options: InputOptions) -
         if found is None:
             return None
         data = buffer.head(len(buffer))
-    ends, size = found
-    starts, stops = spans(ends, data[:size], size)
-    return cut_of(starts, stops, size, options)
+    starts, stops = spans(found.ends, data[: found.size], found.size)
+    regular = found.regular and bool(starts.size) and int((stops - starts).max()) <= MAX_FIELD
+    return cut_of(starts, stops, found.size, options, regular=regular)
 
 
-def _strict_ends(buffer: Buffer, data: Bytes, dialect: Dialect) -> tuple[Places, int] | None:
-    """Record ends within `data`, and how many bytes their records take; None when quotes are not strict, or no record ends."""
+def _strict_ends(buffer: Buffer, data: Bytes, dialect: Dialect) -> Ends | None:
+    """Record ends within `data`; None when quotes are not strict, or no record ends."""
     found = marks(data, dialect, quoted=buffer.holds(dialect.quote, data.size))
     ends = found.line_ends
     everything = buffer.whole and data.size == len(buffer) and not found.quotes.size % 2
@@ -90,10 +101,10 @@ def _strict_ends(buffer: Buffer, data: Bytes, dialect: Dialect) -> tuple[Places,
     lone = lone_returns(data[:size], found)
     if lone.size:
         raise _lone_cr(buffer.row + int(np.searchsorted(ends, lone[0])))
-    return found.line_ends, size
+    return Ends(found.line_ends, size, regular=not strange(found).size)
 
 
-def _exact_ends(buffer: Buffer, dialect: Dialect, target: int, most: int) -> tuple[Places, int] | None:
+def _exact_ends(buffer: Buffer, dialect: Dialect, target: int, most: int) -> Ends | None:
     """The same by the grammar, record by record: where quotes are not strict."""
     ends: list[int] = []
     pattern, place = record_pattern(dialect), 0
@@ -110,7 +121,7 @@ def _exact_ends(buffer: Buffer, dialect: Dialect, target: int, most: int) -> tup
         place = match.end() + 1
     if not ends:
         return None
-    return np.array(ends, np.int64), min(ends[-1] + 1, size)
+    return Ends(np.array(ends, np.int64), min(ends[-1] + 1, size), regular=False)
 
 
 def _lone_cr(row: int) -> StructureFault:

@@ -5,7 +5,6 @@ They can be away, lose replies, and hold calls; a journal tells in which order t
 
 import asyncio
 import contextlib
-import hashlib
 import threading
 import time
 from collections import Counter
@@ -311,7 +310,8 @@ class Peers:
             source=source,
             first_row=item.first_row,
             rows=item.rows,
-            sha256=item.sha256,
+            digest=item.digest,
+            plain=item.plain,
         )
         return job_id, number
 
@@ -386,7 +386,3 @@ def peers(database: str, folder: Path) -> Iterator[Peers]:
         yield made
     finally:
         made.stop()
-
-
-def sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()

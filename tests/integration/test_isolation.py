@@ -67,7 +67,7 @@ def suspect(names: list[str], form: Format = Format.CSV, first_row: int = 1, kin
     (planned,) = made.batches
     data = text.encode()[planned.offset : planned.offset + planned.length]
     spec = Spec(JOB, found, found.args(**args), made.layout, {"charges": {}})
-    return Read(Batch(BatchKey(JOB, 4), 4, spec, Source(), first_row, planned.rows, planned.sha256), data)
+    return Read(Batch(BatchKey(JOB, 4), 4, spec, Source(), first_row, planned.rows, planned.digest), data)
 
 
 def faults(made: Prepared) -> list[tuple[int, str, str]]:

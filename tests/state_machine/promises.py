@@ -78,7 +78,7 @@ QUERIES = b"""
            coalesce(sum(inserted + updated + unchanged), 0)::bigint,
            coalesce(sum(rejected), 0)::bigint
       FROM jobs.jobs j LEFT JOIN jobs.receipts r ON r.job_id = j.id GROUP BY j.id;
-    SELECT job_id::text, batch_no, start, length, first_row, rows, sha256, dispatch_no, claimed_at IS NOT NULL, attempts,
+    SELECT job_id::text, batch_no, start, length, first_row, rows, digest, dispatch_no, claimed_at IS NOT NULL, attempts,
            settled FROM jobs.batches;
     SELECT job_id::text, batch_no, inserted, updated, unchanged, rejected, rejects FROM jobs.receipts;
     SELECT job_id::text, batch_no, inserted, updated, unchanged, rejected, rejects FROM products.ledger;
@@ -136,7 +136,7 @@ def _plans(old: Snapshot, new: Snapshot, book: Book) -> None:
         if job.batches is None:
             continue
         planned = [new.batches[BatchKey(job_id, number)].planned for number in range(job.batches)]
-        offered = [[(b.offset, b.length, b.first_row, b.rows, b.sha256) for b in plan.batches] for plan in book.plans[job_id]]
+        offered = [[(b.offset, b.length, b.first_row, b.rows, b.digest) for b in plan.batches] for plan in book.plans[job_id]]
         need(planned in offered, "I7", f"the plan of {job_id} is none that was offered")
         need(job.total == sum(batch[3] for batch in planned), "I1", f"the total of {job_id} is {job.total}")
 

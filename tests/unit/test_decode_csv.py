@@ -16,8 +16,9 @@ from jobber.errors import StructureFault
 from jobber.model import Format, InputOptions, Layout
 from operators.csv_grammar import Dialect, marks, strict
 from operators.decode import decode
-from operators.decode.csv import MAX_FIELD
+from operators.frames import MAX_FIELD
 from operators.plan import plan
+from tests.support.outcome import both_ways
 
 
 class Texts(dy.Schema):
@@ -39,7 +40,7 @@ def read(data: bytes, *, window: int = 8 << 20, **options: object) -> list[Row] 
         return fault.fault
     rows: dict[int, Row] = {}
     for batch in made.batches:
-        decoded = decode(data[batch.offset : batch.offset + batch.length], made.layout, CONTRACT, batch.first_row)
+        decoded = both_ways(data, batch, made.layout, CONTRACT)
         found: dict[int, Row] = {row: values for *values_, row in decoded.records.iter_rows() for values in [tuple(values_)]}
         found |= {row: code for row, _, code, _ in decoded.faults.iter_rows()}
         assert decoded.records.height + decoded.faults.height == batch.rows
@@ -269,3 +270,23 @@ def test_blank_lines_and_broken_records_do_not_make_a_batch_slow(monkeypatch: py
     for body in (b"\n1,2,3\n4,5,6,\n7,8,9\n", b"1,2,3\n\n4,5,6,\r\n\r\n7,8,9", b'"1",2,3\n\n\n4,"5"x,6\n7,8,9\n\n'):
         found = read(b"a,b,c\n" + body)
         assert [row for row in found if not isinstance(row, str)] == [("1", "2", "3"), ("7", "8", "9")]
+
+
+@pytest.mark.parametrize(
+    ("data", "plain"),
+    [
+        (b'a,b,c\n1,"2, and more",3\r\n4,5,6\n', True),
+        ("a,b,c\nä,ß,語\n".encode(), True),
+        (b"a,b,c\n1,2\n", True),  # how many fields a record has is seen when it is taken apart
+        (b'a,b,c\n1,2"3,4\n', False),
+        (b"a,b,c\n1,\0,3\n", False),
+        (b"a,b,c\n1,\x7f,3\n", False),
+        (b"a,b,c\n1,\xe4,3\n", False),
+        (b"a,b,c\n1,\xc2\x85,3\n", False),
+        (b"a,b,c\n1," + b"x" * MAX_FIELD + b",3\n", False),
+    ],
+)
+def test_what_planning_calls_plain(data: bytes, plain: bool) -> None:
+    (batch,) = plan([data], CONTRACT, InputOptions(format=Format.CSV)).batches
+    assert batch.plain is plain
+    both_ways(data, batch, plan([data], CONTRACT, InputOptions(format=Format.CSV)).layout, CONTRACT)

@@ -1,6 +1,5 @@
 """The load dataflow's steps, and how flights are made and let in, without a socket."""
 
-import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobber.blobs.store import Blobs
+from jobber.digest import digest_of
 from jobber.errors import Unavailable
 from jobber.job import Args, JobType, Lookups, discover, find
 from jobber.model import BatchKey, Format, Layout, Writing
@@ -41,7 +41,7 @@ def delivery(number: int = 0, dispatch: int = 1, job: str = JOB) -> Delivery:
 def batch(number: int = 0, data: bytes = b"A,1.00\n", attempt: int = 1, kind: JobType | None = None, rows: int = 1) -> Batch:
     kind = kind or find("LoadProducts")
     spec = Spec(JOB, kind, kind.args(), LAYOUT, {"charges": {}})
-    return Batch(BatchKey(JOB, number), attempt, spec, Source(data), 1, rows, hashlib.sha256(data).digest())
+    return Batch(BatchKey(JOB, number), attempt, spec, Source(data), 1, rows, digest_of(data))
 
 
 def sized(number: int, size: int, attempt: int = 1) -> Batch:

@@ -91,7 +91,10 @@ CREATE TABLE jobs.batches (
     length bigint NOT NULL,
     first_row bigint NOT NULL,
     rows integer NOT NULL,
-    sha256 bytea NOT NULL,
+    -- BLAKE3 of its bytes.
+    digest bytea NOT NULL,
+    -- Planning has seen that it can be parsed at once.
+    plain boolean NOT NULL DEFAULT false,
     dispatch_no integer NOT NULL DEFAULT 0,
     dispatched_at timestamptz,
     claimed_at timestamptz,

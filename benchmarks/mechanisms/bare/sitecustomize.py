@@ -37,27 +37,12 @@ class _Equal:
     __hash__ = None  # type: ignore[assignment]
 
 
-class _NoHash:
-    """Stands for hashlib."""
-
-    def __init__(self, digest: object) -> None:
-        self._digest = digest
-
-    def sha256(self, data: object = b"") -> "_NoHash":
-        """Looks at nothing."""
-        return self
-
-    def digest(self) -> object:
-        """The same for all."""
-        return self._digest
-
-
 def _steps(module: ModuleType) -> None:
-    module.__dict__["hashlib"] = _NoHash(_Equal())
+    module.__dict__["digest_of"] = lambda data: _Equal()
 
 
 def _buffer(module: ModuleType) -> None:
-    module.__dict__["hashlib"] = _NoHash(bytes(32))
+    module.__dict__["digest_of"] = lambda data: bytes(32)
 
 
 def _dispatch(module: ModuleType) -> None:

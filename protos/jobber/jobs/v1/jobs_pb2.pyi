@@ -86,18 +86,22 @@ class RenewPlanResponse(_message.Message):
     def __init__(self, held: _Optional[bool] = ...) -> None: ...
 
 class PlannedBatch(_message.Message):
-    __slots__ = ("offset", "length", "first_row", "rows", "sha256")
+    __slots__ = ("offset", "length", "first_row", "rows", "sha256", "digest", "plain")
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     LENGTH_FIELD_NUMBER: _ClassVar[int]
     FIRST_ROW_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PLAIN_FIELD_NUMBER: _ClassVar[int]
     offset: int
     length: int
     first_row: int
     rows: int
     sha256: bytes
-    def __init__(self, offset: _Optional[int] = ..., length: _Optional[int] = ..., first_row: _Optional[int] = ..., rows: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
+    digest: bytes
+    plain: bool
+    def __init__(self, offset: _Optional[int] = ..., length: _Optional[int] = ..., first_row: _Optional[int] = ..., rows: _Optional[int] = ..., sha256: _Optional[bytes] = ..., digest: _Optional[bytes] = ..., plain: _Optional[bool] = ...) -> None: ...
 
 class Plan(_message.Message):
     __slots__ = ("layout", "batches", "warnings")
@@ -156,20 +160,24 @@ class ClaimResponse(_message.Message):
     def __init__(self, batches: _Optional[_Iterable[_Union[ClaimedBatch, _Mapping]]] = ..., jobs: _Optional[_Iterable[_Union[JobSpec, _Mapping]]] = ...) -> None: ...
 
 class ClaimedBatch(_message.Message):
-    __slots__ = ("key", "attempt", "source", "first_row", "rows", "sha256")
+    __slots__ = ("key", "attempt", "source", "first_row", "rows", "sha256", "digest", "plain")
     KEY_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     FIRST_ROW_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PLAIN_FIELD_NUMBER: _ClassVar[int]
     key: _receipt_pb2.BatchKey
     attempt: int
     source: Source
     first_row: int
     rows: int
     sha256: bytes
-    def __init__(self, key: _Optional[_Union[_receipt_pb2.BatchKey, _Mapping]] = ..., attempt: _Optional[int] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., first_row: _Optional[int] = ..., rows: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
+    digest: bytes
+    plain: bool
+    def __init__(self, key: _Optional[_Union[_receipt_pb2.BatchKey, _Mapping]] = ..., attempt: _Optional[int] = ..., source: _Optional[_Union[Source, _Mapping]] = ..., first_row: _Optional[int] = ..., rows: _Optional[int] = ..., sha256: _Optional[bytes] = ..., digest: _Optional[bytes] = ..., plain: _Optional[bool] = ...) -> None: ...
 
 class RenewRequest(_message.Message):
     __slots__ = ("dispatches",)
