@@ -16,6 +16,7 @@ from api import tokens
 from api.audit import Actor
 from api.keys import Keys
 from api.scopes import JOBS_READ, JOBS_WRITE
+from api.sharing import Shared
 from jobber.credentials import Tls, service_token
 from jobber.errors import Forbidden, Unauthenticated, Unavailable
 from jobber.log import event
@@ -82,6 +83,9 @@ class Caller:
 class Identity:
     """Checks tokens: the signature here, and at each request in auth whether the session still counts.
 
+    Requests that come with a token while auth is asked about it share the next question (api.sharing). The signature of a text
+    that auth called good is not computed again, until the keys change.
+
     While auth does not answer, a token that auth called good goes on working until it expires: logging out and disabling
     users then take effect when auth is back.
     """
@@ -91,7 +95,9 @@ class Identity:
         self._channel = client.aio_channel(addresses, tls)
         self._stub: AuthServiceAsyncStub = AuthServiceStub(self._channel)
         self._metadata = client.credential(service_token(jwt_secret))
-        self._known: OrderedDict[bytes, Caller] = OrderedDict()
+        #: By the token's digest: who it is, and by which keys it was signed.
+        self._known: OrderedDict[bytes, tuple[Caller, int]] = OrderedDict()
+        self._asking = Shared(self._ask)
         self._rechecks: dict[str, tuple[float, asyncio.Future[Caller]]] = {}
         self._slow_until = 0.0
         self._away = False
@@ -101,10 +107,16 @@ class Identity:
 
         Raises Unauthenticated when it is not, or no longer, good; Unavailable when only auth could say.
         """
-        if not tokens.is_api_token(token):  # Those only auth's database knows.
+        known = self._known.get(_digest(token))
+        # API tokens only auth's database knows.
+        if (known is None or known[1] != self._keys.epoch) and not tokens.is_api_token(token):
             tokens.verify(token, self._keys)
-        key = hashlib.sha256(token.encode()).digest()
-        known = self._known.get(key)
+        return await self._asking.get(token)
+
+    async def _ask(self, token: str) -> Caller:
+        """Ask auth. Raises as `caller` does."""
+        key, epoch = _digest(token), self._keys.epoch
+        known, _ = self._known.get(key, (None, 0))
         deadline = SHORT_DEADLINE if known and time.monotonic() < self._slow_until else DEADLINE
         try:
             answer = await self._stub.Authenticate(
@@ -130,7 +142,7 @@ class Identity:
             frozenset(answer.api_token.scopes) if answer.HasField("api_token") else None,
             answer.api_token.id or None,
         )
-        self._known[key] = caller
+        self._known[key] = caller, epoch
         self._known.move_to_end(key)
         if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
@@ -138,8 +150,8 @@ class Identity:
 
     def knows(self, token: str) -> str | None:
         """The id of the caller that auth last said the token is; None when it was not asked."""
-        known = self._known.get(hashlib.sha256(token.encode()).digest())
-        return known.id if known else None
+        known = self._known.get(_digest(token))
+        return known[0].id if known else None
 
     async def recheck(self, token: str) -> Caller:
         """As `caller`, for who is followed: one question in RECHECK seconds, however many ask about the token.
@@ -167,3 +179,8 @@ class Identity:
             self._away = True
             reason = f"{fault.code().name}: {fault.details()}"
             event("unavailable", "The auth service does not answer.", level=logging.WARNING, what="auth", reason=reason)
+
+
+def _digest(token: str) -> bytes:
+    """What is kept of a token. A header may hold anything, lone surrogates too."""
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()

@@ -44,6 +44,8 @@ class Keys:
         self._public: dict[str, Ed25519PublicKey] = {}
         self._private: Ed25519PrivateKey | None = None
         self._read_at = 0.0
+        #: Changes whenever the keys may have changed.
+        self.epoch = 0
         if folder is not None:
             self._read(folder)
 
@@ -99,6 +101,7 @@ class Keys:
         if not public:
             raise InvalidData(f"JOBBER_JWT_KEYS: there is no key (*.pem) in {folder}.")
         self._public, self._private = public, private
+        self.epoch += 1
 
 
 def thumbprint(key: Ed25519PublicKey) -> str:

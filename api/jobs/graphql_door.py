@@ -28,6 +28,7 @@ from api.jobs.context import Context
 from api.jobs.graphql_follow import Subscription
 from api.jobs.retry import retry
 from api.jobs.submission import Asked
+from api.jobs.submit import Stored
 from api.scopes import ADMIN_READ
 from jobber import faults
 from jobber.contract import Contract
@@ -180,10 +181,7 @@ class ExecuteJob(graphene.Mutation):
             options=_plain(given.get("options")),
             idempotency_key=given.get("idempotency_key"),
         )
-        job_id, _ = await context.services.desk.submit(asked)
-        context.services.dispatcher.wake()
-        context.services.changes.publish([job_id])
-        return await _stored(context, job_id)
+        return await _submitted(context, await context.services.desk.submit(asked))
 
 
 class JobSubmit(graphene.Mutation):
@@ -207,7 +205,7 @@ class JobSubmit(graphene.Mutation):
             if source.get("url") is not None:
                 raise InvalidData("No bucket is configured to read sources from.")
             rows = source.get("rows")
-            job_id, replayed = await context.services.desk.submit(
+            outcome = await context.services.desk.submit(
                 Asked(
                     owner_id=owner,
                     actor=context.who.actor,
@@ -219,9 +217,8 @@ class JobSubmit(graphene.Mutation):
                     format=Format(source["format"]) if source.get("format") else None,
                 )
             )
-            context.services.dispatcher.wake()
-            context.services.changes.publish([job_id])
-            return types.JobPayload(job=await _stored(context, job_id), replayed=replayed, user_errors=[])
+            job = await _submitted(context, outcome)
+            return types.JobPayload(job=job, replayed=outcome.replayed, user_errors=[])
 
         return await _payload(submit)
 
@@ -346,6 +343,13 @@ async def _find(context: Context, id: str) -> types.Job | None:
     except NotFound:
         return None
     return types.Job.of(row) if row else None
+
+
+async def _submitted(context: Context, outcome: Stored) -> types.Job:
+    """The job that was stored; read only when it is not the one that was asked for."""
+    context.services.dispatcher.wake()
+    context.services.changes.publish([outcome.job_id])
+    return types.Job.of(outcome.job) if outcome.job else await _stored(context, outcome.job_id)
 
 
 async def _stored(context: Context, job_id: str) -> types.Job:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, LiteralString
 
-from msgspec import json as msgjson
 from psycopg.rows import dict_row
 
 from api import audit
@@ -11,7 +10,8 @@ from api.audit import OPERATOR, Act, Actor
 from api.database import Connection, Pool
 from api.database import connection as checkout
 from api.jobs.decide import Tally
-from api.jobs.model import Job, Submission, Upload, lane_of
+from api.jobs.model import Job, Submission, Upload
+from api.jobs.submit import Stored, insert
 from jobber import faults
 from jobber.errors import Conflict, InvalidState, NotFound, Unavailable
 from jobber.model import PlannedBatch, State
@@ -28,20 +28,6 @@ JOB: LiteralString = """
                   coalesce(sum(r.updated), 0)::bigint AS updated, coalesce(sum(r.unchanged), 0)::bigint AS unchanged,
                   coalesce(sum(r.rejected), 0)::bigint AS rejected
              FROM jobs.receipts r WHERE r.job_id = j.id) t
-"""
-
-INSERT_JOB: LiteralString = """
-    WITH made AS (
-    INSERT INTO jobs.jobs (id, owner_id, name, args, input_options, idempotency_key, payload_sha256, inline_data, upload_id,
-                           blob_key, blob_bytes, max_errors, max_error_ratio, priority, mode, keys, dry_run, whole, state,
-                           error, warnings, layout, total, batches, lane, started_at, ended_at)
-    VALUES (%(id)s, %(owner_id)s, %(name)s, %(args)s, %(input_options)s, %(idempotency_key)s, %(payload_sha256)s, %(inline)s,
-            %(upload_id)s, %(blob_key)s, %(blob_bytes)s, %(max_errors)s, %(max_error_ratio)s, %(priority)s, %(mode)s,
-            %(keys)s, %(dry_run)s, %(whole)s, %(state)s, %(error)s, %(warnings)s, %(layout)s, %(total)s, %(batches)s, %(lane)s,
-            CASE WHEN %(ended)s THEN clock_timestamp() END, CASE WHEN %(ended)s THEN clock_timestamp() END)
-    ON CONFLICT (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING RETURNING id)
-    INSERT INTO jobs.audit (actor_id, actor, action, subject, detail)
-    SELECT %(actor_id)s::uuid, %(actor)s, 'job.submit', 'job:' || id, %(detail)s::jsonb FROM made
 """
 
 INSERT_BATCHES: LiteralString = """
@@ -63,19 +49,27 @@ class Store:
 
         Raises Conflict when the owner used the idempotency key for another payload, NotFound when the upload has gone.
         """
+        outcome = (await self.submit_all([asked]))[0]
+        if isinstance(outcome, Conflict):
+            raise outcome
+        return outcome.job_id, outcome.replayed
+
+    async def submit_all(self, group: Sequence[Submission]) -> list[Stored | Conflict]:
+        """Store the jobs, durably, in one commit; what became of each, in order.
+
+        Raises NotFound when an upload has gone, Unavailable; none is stored then, or, when only the answer to COMMIT was lost,
+        all are.
+        """
         async with checkout(self.pool) as connection, connection.transaction():
-            if asked.blob and asked.blob.upload_id:
-                await _hold_upload(connection, asked.blob.upload_id)
-            elif asked.blob:
-                await _claim_blob(connection, asked.blob.key)
-            inserted = await connection.execute(INSERT_JOB, _job_row(asked))
-            if inserted.rowcount == 0:
-                return await _same_job(connection, asked), True
-            if asked.plan and asked.plan.batches:
-                await insert_batches(connection, asked.job_id, asked.plan.batches)
+            for asked in group:
+                if asked.blob and asked.blob.upload_id:
+                    await _hold_upload(connection, asked.blob.upload_id)
+                elif asked.blob:
+                    await _claim_blob(connection, asked.blob.key)
+            outcomes = await insert(connection, group)
             faults.point("submit.before_commit")
         faults.point("submit.after_commit")
-        return asked.job_id, False
+        return outcomes
 
     async def job(self, job_id: str, owner_id: str | None) -> Job | None:
         """The job, if it is there and belongs to `owner_id` (None: whoever)."""
@@ -240,49 +234,6 @@ async def insert_batches(connection: Connection, job_id: str, batches: Sequence[
     )
 
 
-def _job_row(asked: Submission) -> dict[str, Any]:
-    plan, blob = asked.plan, asked.blob
-    act = Act(asked.actor or Actor(asked.owner_id, asked.owner_id), "job.submit", asked.job_id, {"name": asked.name})
-    actor_id, actor, _, _, detail = act.row
-    if asked.error is not None:
-        state = State.FAILED
-    elif plan is not None and not plan.batches:
-        state = State.SUCCEEDED
-    else:
-        state = State.QUEUED
-    return {
-        "id": asked.job_id,
-        "owner_id": asked.owner_id,
-        "name": asked.name,
-        "args": asked.args,
-        "input_options": msgjson.encode(asked.options),
-        "idempotency_key": asked.idempotency_key,
-        "payload_sha256": asked.payload_sha256,
-        "inline": asked.inline,
-        "upload_id": blob.upload_id if blob else None,
-        "blob_key": blob.key if blob else None,
-        "blob_bytes": blob.size if blob else None,
-        "max_errors": asked.limits.max_errors,
-        "max_error_ratio": asked.limits.max_error_ratio,
-        "priority": asked.priority,
-        "mode": str(asked.writing.mode),
-        "keys": list(asked.writing.keys),
-        "dry_run": asked.writing.dry_run,
-        "whole": asked.writing.whole,
-        "state": str(state),
-        "error": asked.error,
-        "warnings": list(plan.warnings) if plan else [],
-        "layout": msgjson.encode(plan.layout) if plan else None,
-        "total": plan.rows if plan else None,
-        "batches": len(plan.batches) if plan else None,
-        "lane": str(lane_of(len(plan.batches))) if plan else None,
-        "ended": state.terminal,
-        "actor_id": actor_id,
-        "actor": actor,
-        "detail": detail,
-    }
-
-
 async def _hold_upload(connection: Connection, upload_id: str) -> None:
     """Lock the upload's row, so that it cannot expire under a job that is being made of it."""
     held = await connection.execute("SELECT 1 FROM jobs.uploads WHERE id = %s FOR KEY SHARE", [upload_id])
@@ -302,17 +253,6 @@ async def _claim_blob(connection: Connection, key: str) -> None:
     if row[0] is not None:
         raise Unavailable("Storing this took too long, and nothing of it was kept; send it again.")
     await connection.execute("DELETE FROM jobs.strays WHERE blob_key = %s", [key])
-
-
-async def _same_job(connection: Connection, asked: Submission) -> str:
-    cursor = await connection.execute(
-        "SELECT id::text, payload_sha256 FROM jobs.jobs WHERE owner_id = %s AND idempotency_key = %s",
-        [asked.owner_id, asked.idempotency_key],
-    )
-    row = await cursor.fetchone()
-    if row is None or bytes(row[1]) != asked.payload_sha256:
-        raise Conflict
-    return str(row[0])
 
 
 async def _locked_state(connection: Connection, job_id: str, owner_id: str | None) -> State:

@@ -13,10 +13,12 @@ from api.jobs import metrics
 from api.jobs.decide import Limits
 from api.jobs.model import Blob, Submission
 from api.jobs.store import Store
+from api.jobs.submit import Stored
+from api.jobs.together import Together
 from jobber import faults
 from jobber.blobs.store import Blobs
 from jobber.contract import Contract
-from jobber.errors import InvalidData, NotFound, StructureFault, Terminal
+from jobber.errors import Conflict, InvalidData, NotFound, StructureFault, Terminal
 from jobber.ids import uuid7
 from jobber.job import JobType, find
 from jobber.model import Format, InputOptions, Writing
@@ -51,11 +53,12 @@ class Desk:
         self._store = store
         self._blobs = blobs
         self._settings = settings
+        self._together = Together(store.submit_all)
 
-    async def submit(self, asked: Asked) -> tuple[str, bool]:
-        """Store the job durably; answer its id and whether the same submission was made before.
+    async def submit(self, asked: Asked) -> Stored:
+        """Store the job durably; answer what became of it.
 
-        Raises UnknownJob, InvalidData, NotFound (no such upload), Conflict.
+        Raises UnknownJob, InvalidData, NotFound (no such upload), Conflict, RateLimited.
         """
         kind = find(asked.name)
         key = asked.idempotency_key
@@ -100,17 +103,24 @@ class Desk:
             writing=writing,
         )
         try:
-            stored_id, replayed = await self._store.submit(submission)
+            # One with a blob locks rows of others: it goes alone.
+            outcome = await (self._together.submit(submission) if blob is None else self._alone(submission))
         except Terminal:
             await self._drop(blob)
             raise
         # After anything else the job may be there, when only the answer to COMMIT was lost: its blob stays. If the job is not
         # there the blob is a stray, which retention finds.
-        if replayed:
+        if outcome.replayed:
             await self._drop(blob)
         else:
             metrics.SUBMITTED.labels(kind.name).inc()
-        return stored_id, replayed
+        return outcome
+
+    async def _alone(self, submission: Submission) -> Stored:
+        outcome = (await self._store.submit_all([submission]))[0]
+        if isinstance(outcome, Conflict):
+            raise outcome
+        return outcome
 
     async def _drop(self, blob: Blob | None) -> None:
         """An inline input's blob belongs to its job alone; without the job it is an orphan."""

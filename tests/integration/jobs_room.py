@@ -88,12 +88,23 @@ class Room:
         limits: Limits = NO_LIMITS,
     ) -> str:
         """Store a job of so many batches; None: it has to be planned."""
+        return (await self.store.submit(self.asked(batches, key=key, payload=payload, owner=owner, limits=limits)))[0]
+
+    def asked(
+        self,
+        batches: int | None = 1,
+        *,
+        key: str | None = None,
+        payload: bytes = b"p",
+        owner: str = OWNER,
+        limits: Limits = NO_LIMITS,
+    ) -> Submission:
+        """The submission of such a job."""
         digest = hashlib.sha256(payload).digest()
         plan = None if batches is None else plan_of(batches)
-        asked = Submission(
+        return Submission(
             uuid7(), owner, "LoadProducts", b"{}", InputOptions(), limits, 1, key, digest, inline=b"[]", plan=plan
         )
-        return (await self.store.submit(asked))[0]
 
     async def dispatched(self) -> list[tuple[BatchKey, int]]:
         import msgspec

@@ -179,7 +179,7 @@ async def test_identity_lives_through_an_outage_of_auth(clone: Callable[[str], s
             with pytest.raises(Unavailable):  # What auth refused is not remembered as good.
                 await who.caller(out)
             # An expired one is not good any more, whoever is away.
-            known = next(iter(who._known.values()))
+            known, _ = next(iter(who._known.values()))
             monkeypatch.setattr(identity, "datetime", _Later(known.expires_at))
             with pytest.raises(Unavailable):
                 await who.caller(good)

@@ -130,8 +130,8 @@ MUTANTS: Mapping[str, Mutant] = {
     # submissions
     "idempotency keys are not looked at": sql(
         (
-            "%(owner_id)s, %(name)s, %(args)s, %(input_options)s, %(idempotency_key)s,",
-            "%(owner_id)s, %(name)s, %(args)s, %(input_options)s, nullif(%(idempotency_key)s, %(idempotency_key)s),",
+            "idempotency_key, payload_sha256, inline_data, upload_id, blob_key,\n           blob",
+            "nullif(idempotency_key, idempotency_key), payload_sha256, inline_data, upload_id, blob_key,\n           blob",
         )
     ),
 }
