@@ -45,11 +45,11 @@ INSERT_JOBS: LiteralString = """
     ON CONFLICT (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING id, number, created_at, started_at, ended_at),
     planned AS (
-    INSERT INTO jobs.batches (job_id, batch_no, start, length, first_row, rows, sha256)
-    SELECT cut.job_id, cut.batch_no, cut.start, cut.length, cut.first_row, cut.rows, cut.sha256
+    INSERT INTO jobs.batches (job_id, batch_no, start, length, first_row, rows, digest, plain)
+    SELECT cut.job_id, cut.batch_no, cut.start, cut.length, cut.first_row, cut.rows, cut.digest, cut.plain
       FROM unnest(%(job_ids)s::uuid[], %(batch_nos)s::integer[], %(starts)s::bigint[], %(lengths)s::bigint[],
-                  %(first_rows)s::bigint[], %(rows)s::integer[], %(digests)b::bytea[])
-        AS cut (job_id, batch_no, start, length, first_row, rows, sha256)
+                  %(first_rows)s::bigint[], %(rows)s::integer[], %(digests)b::bytea[], %(plain)s::boolean[])
+        AS cut (job_id, batch_no, start, length, first_row, rows, digest, plain)
       JOIN made ON made.id = cut.job_id),
     noted AS (
     INSERT INTO jobs.audit (actor_id, actor, action, subject, detail)
@@ -105,7 +105,8 @@ def _columns(group: Sequence[Submission]) -> dict[str, list[Any]]:
         "lengths": [batch.length for _, _, batch in cut],
         "first_rows": [batch.first_row for _, _, batch in cut],
         "rows": [batch.rows for _, _, batch in cut],
-        "digests": [batch.sha256 for _, _, batch in cut],
+        "digests": [batch.digest for _, _, batch in cut],
+        "plain": [batch.plain for _, _, batch in cut],
     }
 
 
