@@ -8,6 +8,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -19,7 +20,7 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from api import metrics
-from jobber import errors
+from jobber import errors, tracing
 from jobber.credentials import is_service_token
 from jobber.log import event
 from jobber.settings import ServiceSettings
@@ -148,7 +149,7 @@ class _Errors(aio.ServerInterceptor):
 
 def _guard(method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
     async def guarded(request: Any, context: Context) -> Any:
-        with metrics.grpc_call(method, context):
+        with metrics.grpc_call(method, context), _traced(method, context):
             try:
                 return await behaviour(request, context)
             except Exception as fault:
@@ -161,7 +162,7 @@ def _guard_stream(method: str, behaviour: Callable[..., Any]) -> Callable[..., A
     # Servicers that stream are written as async generators; those of grpc_health and reflection may be coroutines that
     # write to the context.
     async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
-        with metrics.grpc_call(method, context):
+        with metrics.grpc_call(method, context), _traced(method, context):
             try:
                 answers = behaviour(request, context)
                 if hasattr(answers, "__aiter__"):
@@ -173,6 +174,13 @@ def _guard_stream(method: str, behaviour: Callable[..., Any]) -> Callable[..., A
                 await _abort(method, fault, context)
 
     return guarded
+
+
+def _traced(method: str, context: Context) -> AbstractContextManager[object]:
+    """A span in each of the caller's traces."""
+    if not tracing.on():
+        return nullcontext()
+    return tracing.span(method.removeprefix("/"), tracing.given(context.invocation_metadata()), kind="server")
 
 
 async def _abort(method: str, fault: Exception, context: Context) -> NoReturn:

@@ -27,7 +27,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from api.connections import PATIENCE, ImpatientHttp
-from jobber import errors
+from jobber import errors, tracing
 from jobber.credentials import Tls, service_token
 from jobber.log import configure, event, hide
 from jobber.settings import ServiceSettings
@@ -115,7 +115,8 @@ def start(service: str, settings_class: Callable[[], S], serve: Callable[[S], Aw
                 why = f"{name if name.isupper() else name.upper()} is not set in the environment, and there is no default"
             event("failed", f"Setting {name}: {why}.", level=logging.ERROR, setting=name)
         sys.exit(1)
-    configure(service, settings.log_level)
+    configure(service, settings.log_level, form=settings.log_format)
+    tracing.configure(service, settings.otlp_endpoint)
     hide(service_token(settings.jwt_secret), *_secrets(settings))
     event("starting", f"{service} starts in {settings.mode} mode.", mode=settings.mode)
     try:
@@ -128,6 +129,8 @@ def start(service: str, settings_class: Callable[[], S], serve: Callable[[S], Aw
     except Exception as fault:
         event("failed", f"{service} ends: {type(fault).__name__}.", level=logging.ERROR, error=fault)
         sys.exit(1)
+    finally:
+        tracing.close()
     event("stopped", f"{service} has ended.")
 
 

@@ -35,7 +35,18 @@ LOGS = """
 ## Logs
 
 One line for each event on standard error: JSON with `time`, `level`, `service`, `action` and `message`, and what belongs to
-the event. Scripts and alerts may rely on the actions.
+the event: `job`, `batch`, `upload`, and `trace` while something is traced. On a terminal it is text for people;
+`JOBBER_LOG_FORMAT` chooses. Scripts and alerts may rely on the actions.
+
+## Traces
+
+With `OTEL_EXPORTER_OTLP_ENDPOINT` every service sends spans by OTLP over HTTP. One trace holds a job: the GraphQL request (in
+the caller's trace, when that sends a `traceparent`), its submission, each dispatch, the plan (claim, scan, record), each batch
+(claim, read, decode, check, enrich, send, acknowledge), the gRPC calls of these, the commit and its COPY. Attributes are
+`jobber.job`, `jobber.batch` and `jobber.dispatch`. The SDK's own variables choose what is sampled. Without the endpoint nothing
+is traced.
+
+## Actions
 
 | action | what happened |
 |---|---|

@@ -14,9 +14,11 @@ import sys
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import msgspec
+
+from jobber.tracing import trace_ids
 
 #: Every action that is logged, and what it means.
 ACTIONS: Mapping[str, str] = {
@@ -52,30 +54,28 @@ ACTIONS: Mapping[str, str] = {
     "job_ended": "a job came to a terminal state",
     "job_cancelled": "a job's cancel was asked",
     "job_closed": "products closed a job",
-    "dispatched": "batches were published to the transport",
+    "dispatched": "messages were published to the transport (DEBUG)",
     "reissued": "lost batches were published again",
     "swept": "what had expired was deleted",
     "upload_stored": "an upload was stored",
     "upload_refused": "an upload was refused",
     "message_refused": "a message of the transport was garbage and was dropped",
     # products
-    "loaded": "a group of batches was committed",
+    "loaded": "a group of batches was committed (DEBUG)",
     "load_retried": "a group was refused by the database and is loaded batch by batch",
-    "categories_seeded": "the first categories were made",
     # executor
     "planning": "a plan is being made",
     "planned": "a plan was made",
-    "claimed": "batches were claimed",
-    "settled": "batches were acknowledged",
+    "claimed": "a batch was claimed (DEBUG)",
+    "settled": "a batch was written and acknowledged (DEBUG)",
     "handed_back": "batches were handed back to the transport, to be tried again",
     "batch_failed": "a batch can never be loaded",
     "isolated": "what may have ended executors is read in a process of its own",
     "superseded": "an executor stopped working at what another one has, or what was cancelled",
     "poison_found": "a record ended whoever read it, and is rejected",
-    # up
-    "child_started": "the supervisor started a process",
-    "child_died": "a process of the supervisor ended by itself",
-    "child_stopped": "the supervisor stopped a process",
+    "child_started": "the planning process was started",
+    "child_died": "the planning process ended by itself",
+    "child_stopped": "the planning process was stopped",
 }
 
 #: A field of such a name is never written, whatever is in it.
@@ -93,14 +93,18 @@ _SECRET_SHAPES = (
 #: What a LogRecord has of its own; everything else was passed as a field.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "action", "color_message"}
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+Form = Literal["auto", "json", "text"]
+
 _hidden: set[str] = set()
 _events = logging.getLogger("jobber")
 
 
-def configure(service: str, level: str, stream: TextIO | None = None) -> None:
-    """Let every logger of the process write JSON lines on stderr, as `service`."""
+def configure(service: str, level: str, stream: TextIO | None = None, form: Form = "auto") -> None:
+    """Let every logger of the process write on stderr, as `service`: JSON lines, or text for people when that is a terminal."""
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(_JsonLines(service))
+    text = form == "text" or (form == "auto" and handler.stream.isatty())
+    handler.setFormatter(_Text(service) if text else _JsonLines(service))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -139,6 +143,10 @@ class _JsonLines(logging.Formatter):
         self.service = service
 
     def format(self, record: logging.LogRecord) -> str:
+        return msgspec.json.encode(self.line(record)).decode()
+
+    def line(self, record: logging.LogRecord) -> dict[str, Any]:
+        """What is told of the event."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname,
@@ -146,6 +154,8 @@ class _JsonLines(logging.Formatter):
             "action": getattr(record, "action", "library"),
             "message": without_secrets(record.getMessage()),
         }
+        if traces := trace_ids():
+            line["trace"] = traces[0] if len(traces) == 1 else traces
         if line["action"] == "library":
             line["logger"] = record.name
         for key, value in vars(record).items():
@@ -153,7 +163,22 @@ class _JsonLines(logging.Formatter):
                 line[key] = "***" if _SECRET_NAME.search(key) else _plain(value)
         if record.exc_info and record.exc_info[1]:
             line["error"] = without_secrets("".join(traceback.format_exception(record.exc_info[1])))
-        return msgspec.json.encode(line).decode()
+        return line
+
+
+class _Text(_JsonLines):
+    """08:30:00 WARNING jobs waiting: Waiting for PostgreSQL at db:5432. (what=PostgreSQL at db:5432)"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = self.line(record)
+        head = (
+            f"{line.pop('time')[11:19]} {line.pop('level')} {line.pop('service')} {line.pop('action')}: {line.pop('message')}"
+        )
+        error = line.pop("error", "")
+        rest = ", ".join(f"{key}={value}" for key, value in line.items())
+        # One line an event, here too: what a client sent must not look like an event of ours.
+        shown = _CONTROL.sub(lambda found: repr(found[0])[1:-1], f"{head} ({rest})" if rest else head)
+        return f"{shown}\n{error.rstrip()}" if error else shown
 
 
 def _plain(value: object) -> object:

@@ -51,6 +51,13 @@ class ServiceSettings(BaseSettings):
     grpc_certificate: Path | None = None
     #: PEM file of its key.
     grpc_key: Path | None = None
+    #: OTLP collector that traces are sent to over HTTP, `http://host:4318` for one; none: nothing is traced. The SDK's other
+    #: OTEL_ variables are honoured (OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS).
+    otlp_endpoint: str | None = Field(
+        default=None, validation_alias=AliasChoices("otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    )
+    #: How: JSON, a line an event, or text for people; `auto` is text on a terminal and JSON elsewhere.
+    log_format: Literal["auto", "json", "text"] = "auto"
     #: The least that is logged.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

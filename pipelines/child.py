@@ -40,11 +40,13 @@ def keep_planning(stopping: threading.Event, grace: float) -> None:
         began = time.monotonic()
         child = subprocess.Popen([sys.executable, "-P", "-m", "pipelines.planner"], env=_environment(), stdout=subprocess.PIPE)
         metrics.PLANNER_STARTS.inc()
+        event("child_started", "The planning process was started.", pid=child.pid)
         threading.Thread(target=_listen, args=(child.stdout,), name="planner-said", daemon=True).start()
         while child.poll() is None and not stopping.wait(LOOK):
             pass
         if child.poll() is None:
             _end(child, grace)
+            event("child_stopped", "The planning process was stopped.", pid=child.pid)
             return
         if stopping.is_set():
             return

@@ -5,6 +5,7 @@ import sys
 
 from pydantic import ValidationError
 
+from jobber import tracing
 from jobber.credentials import service_token
 from jobber.errors import JobberError
 from jobber.log import configure, event, hide
@@ -21,7 +22,8 @@ def main() -> None:
         configure("executor", "INFO")
         event("failed", f"The settings are wrong: {_reason(fault)}", level=logging.ERROR)
         sys.exit(1)
-    configure("executor", settings.log_level)
+    configure("executor", settings.log_level, form=settings.log_format)
+    tracing.configure("executor", settings.otlp_endpoint)
     hide(settings.jwt_secret, service_token(settings.jwt_secret))
     event("starting", f"executor starts in {settings.mode} mode.", mode=settings.mode)
     spare_memory()
@@ -37,6 +39,8 @@ def main() -> None:
         # What Bytewax itself writes of it does not tell the cause.
         event("bug", "The executor ends because of a bug; what it held comes again.", level=logging.ERROR, error=fault)
         sys.exit(1)
+    finally:
+        tracing.close()
     event("stopped", "executor has ended.")
 
 

@@ -11,12 +11,12 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from jobber import faults
+from jobber import faults, tracing
 from jobber.blobs.store import Blobs
 from jobber.contract import Contract
 from jobber.errors import NotFound, StructureFault, Unavailable
 from jobber.log import event
-from jobber.transport import Consumer
+from jobber.transport import Consumer, Delivery
 from operators.plan import plan
 from pipelines import wire
 from pipelines.connectors.jobs import Jobs
@@ -65,15 +65,16 @@ class PlanSteps:
         """Take the job of each delivery, unless it is planned already."""
         made = []
         for delivery in flight.deliveries:
-            planning = Planning(delivery)
             ticket = wire.ticket_of(delivery, plan=True)
+            planning = Planning(delivery, span=_span(delivery, ticket))
             try:
                 faults.point("plan.before_claim")
                 if ticket is None:
                     self._jobs.refuse(delivery, "It is no dispatch of a plan.")
                     shown = delivery.body[:200].decode(errors="backslashreplace")
                     raise Refused(f"A message is no dispatch: {shown}")
-                planning = replace(planning, item=self._jobs.claim_plan(ticket))
+                with tracing.span("claim", planning.span.parents):
+                    planning = replace(planning, item=self._jobs.claim_plan(ticket))
                 faults.point("plan.after_claim")
             except Refused as fault:
                 event("message_refused", fault.message, level=logging.WARNING, topic=delivery.topic)
@@ -88,7 +89,9 @@ class PlanSteps:
         if not isinstance(task, PlanTask):
             return planning
         began = self._clock()
-        scanned = self._scan(task, planning)
+        event("planning", "An input is read to be cut into batches.", job=task.job_id, attempt=task.attempt)
+        with tracing.span("scan", planning.span.parents):
+            scanned = self._scan(task, planning)
         outcome = "returned" if scanned.returned else "planned" if isinstance(scanned.item, Planned) else "fault"
         if scanned.returned or scanned.item is not None:
             self._tell(outcome, self._clock() - began)
@@ -142,11 +145,15 @@ class RecordPlans(DynamicSink[Planning]):
         try:
             if not planning.returned and isinstance(item, Planned | Unplannable):
                 faults.point("plan.before_record")
-                self._jobs.record_plan(item)
+                with tracing.span("record", planning.span.parents):
+                    self._jobs.record_plan(item)
                 _tell(item)
                 faults.point("plan.after_record")
         except Exception as fault:
             planning = _returned(planning, fault)
+        if planning.returned:
+            planning.span.fail("handed back")
+        planning.span.end()
         if planning.returned:
             self._consumer.hand_back([planning.delivery], RETURN_DELAY)
         else:
@@ -165,6 +172,13 @@ class RecordPlansPartition(StatelessSinkPartition[Planning]):
         """Settle each."""
         for planning in items:
             self._record.settle(planning)
+
+
+def _span(delivery: Delivery, ticket: wire.Ticket | None) -> tracing.Span:
+    parent = delivery.properties.get(tracing.HEADER)
+    if ticket is None or parent is None:
+        return tracing.NONE
+    return tracing.begin("plan", [parent], kind="consumer", job=ticket.job_id, dispatch=ticket.dispatch_no)
 
 
 def _returned(planning: Planning, fault: Exception) -> Planning:

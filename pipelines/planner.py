@@ -6,6 +6,7 @@ import threading
 
 from bytewax.run import cli_main
 
+from jobber import tracing
 from jobber.blobs.store import Blobs
 from jobber.credentials import service_token
 from jobber.errors import JobberError
@@ -30,7 +31,8 @@ def main() -> None:
     end_with_supervisor()
     stopping = stop_on_signals()
     settings = ExecutorSettings()
-    configure("planner", settings.log_level)
+    configure("planner", settings.log_level, form=settings.log_format)
+    tracing.configure("executor", settings.otlp_endpoint)
     hide(settings.jwt_secret, service_token(settings.jwt_secret))
     try:
         work(settings, TransportSettings(), stopping)
@@ -40,6 +42,8 @@ def main() -> None:
     except Exception as fault:
         event("bug", "Planning ends because of a bug; what it held comes again.", level=logging.ERROR, error=fault)
         sys.exit(1)
+    finally:
+        tracing.close()
 
 
 def work(settings: ExecutorSettings, transport: TransportSettings, stopping: threading.Event) -> None:

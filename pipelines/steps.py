@@ -3,18 +3,19 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
 import polars as pl
 
-from jobber import faults
+from jobber import faults, tracing
 from jobber.blobs.store import Blobs
 from jobber.digest import digest_of
 from jobber.errors import NotFound, Unavailable
 from jobber.log import event
+from jobber.model import BatchKey
 from jobber.transport import Delivery
 from pipelines import metrics, wire
 from pipelines.connectors.jobs import Jobs
@@ -49,18 +50,28 @@ class Steps:
         """
         if flight.claimed:
             return [flight]
+        spans = _spans(flight.deliveries)
         try:
-            with _timed("claim"):
+            with _timed("claim"), tracing.span("claim", [parent for span in spans.values() for parent in span.parents]):
                 faults.point("load.before_claim")
                 batches = self._claimed(flight.deliveries)
                 for batch in batches:
                     if isinstance(batch, Batch):
                         metrics.CLAIMED.labels(str(batch.suspect).lower()).inc()
+                        key = batch.key
+                        event(
+                            "claimed",
+                            "A batch was claimed.",
+                            level=logging.DEBUG,
+                            job=key.job_id,
+                            batch=key.batch_no,
+                            attempt=batch.attempt,
+                        )
                 faults.point("load.after_claim")
         except Unavailable as fault:
             event("unavailable", fault.message, level=logging.WARNING, what="the jobs service")
-            return [replace(flight, returned=True)]
-        flights = split(flight.deliveries, batches)
+            return [replace(flight, returned=True, spans=spans)]
+        flights = _with_spans(split(flight.deliveries, batches), spans)
         if flights[0].alone:
             # The room that was taken is given back: it begins when nothing else is in flight.
             self._room.give()
@@ -134,6 +145,32 @@ class Steps:
         return Read(batch, data)
 
 
+def _spans(deliveries: Sequence[Delivery]) -> dict[BatchKey, tracing.Span]:
+    """A span for each batch that is asked for, in the trace of its job."""
+    if not tracing.on():
+        return {}
+    spans = {}
+    for delivery in deliveries:
+        ticket, parent = wire.ticket_of(delivery), delivery.properties.get(tracing.HEADER)
+        if ticket and parent and ticket.key not in spans:
+            spans[ticket.key] = tracing.begin(
+                "batch", [parent], kind="consumer", job=ticket.job_id, batch=ticket.batch_no, dispatch=ticket.dispatch_no
+            )
+    return spans
+
+
+def _with_spans(flights: list[Flight], spans: dict[BatchKey, tracing.Span]) -> list[Flight]:
+    """The flights with their batches' spans; those of batches that need no work have come to their end."""
+    if not spans:
+        return flights
+    taken = [
+        replace(flight, spans={item.key: spans.pop(item.key) for item in flight.items if item.key in spans})
+        for flight in flights
+    ]
+    Flight([], spans=spans).end("superseded")
+    return taken
+
+
 def split(deliveries: Sequence[Delivery], batches: Sequence[Batch | Failed]) -> list[Flight]:
     """Flights of about FLIGHT_BYTES, in the batches' order; each suspect has one of its own, after all others.
 
@@ -168,19 +205,20 @@ def _each(name: str, flight: Flight, state: type[S], step: Callable[[S], Item]) 
         return flight
     try:
         with _timed(name):
-            return replace(flight, items=[_guarded(name, item, state, step) for item in flight.items])
+            return replace(flight, items=[_guarded(name, item, state, step, flight.spans) for item in flight.items])
     except Unavailable as fault:
         what = "the isolated process" if name == "isolate" else "the inputs"
         event("unavailable", fault.message, level=logging.WARNING, what=what)
         return replace(flight, items=[], returned=True)
 
 
-def _guarded(name: str, item: Item, state: type[S], step: Callable[[S], Item]) -> Item:
+def _guarded(name: str, item: Item, state: type[S], step: Callable[[S], Item], spans: Mapping[BatchKey, tracing.Span]) -> Item:
     """A bug in a step, or in a job type, fails the batch and so its job; the executor goes on."""
     if not isinstance(item, state):
         return item
     try:
-        return step(item)
+        with tracing.span(name, spans.get(item.key, tracing.NONE).parents):
+            return step(item)
     except (Unavailable, Superseded):
         raise
     except MemoryError:

@@ -7,6 +7,7 @@ import polars as pl
 
 from jobber.job import Args, JobType, Lookups
 from jobber.model import PLAIN, BatchKey, InputOptions, Layout, Plan, Writing
+from jobber.tracing import NONE, Span
 from jobber.transport import Delivery
 from operators.frames import Decoded
 
@@ -158,6 +159,20 @@ class Flight:
     claimed: bool = False
     #: Nothing can be done now: the deliveries come again later.
     returned: bool = False
+    #: Of its batches, from their claim to their end.
+    spans: Mapping[BatchKey, Span] = field(default_factory=dict)
+
+    @property
+    def traces(self) -> list[str]:
+        """What is done for all of its batches belongs to these."""
+        return [parent for span in self.spans.values() for parent in span.parents]
+
+    def end(self, failed: str = "") -> None:
+        """Its batches are done with here."""
+        for span in self.spans.values():
+            if failed:
+                span.fail(failed)
+            span.end()
 
     @property
     def alone(self) -> bool:
@@ -208,3 +223,5 @@ class Planning:
     delivery: Delivery
     item: PlanTask | Planned | Unplannable | None = None
     returned: bool = False
+    #: From its claim to its end.
+    span: Span = NONE

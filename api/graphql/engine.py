@@ -15,6 +15,7 @@ from api.graphql.documents import Document, Documents, Operation, Refused
 from api.graphql.errors import cause_of, format_error, is_unauthenticated, outcome_of
 from api.graphql.limits import Limits, TooMuch, check_texts, weigh
 from api.graphql.variables import decode_variables
+from jobber import tracing
 from jobber.errors import RateLimited
 
 ContextOf = Callable[[HTTPConnection], Awaitable[Any]]
@@ -105,7 +106,10 @@ class Engine:
     async def run(self, prepared: Prepared, connection: HTTPConnection) -> Answer:
         """Run a query or a mutation."""
         began, field = perf_counter(), _field(prepared)
-        answer = await self._run(prepared, connection)
+        with tracing.span(field, _parents(connection), root=True, kind="server") as span:
+            answer = await self._run(prepared, connection)
+            if answer.outcome != "ok":
+                span.fail(answer.outcome)
         metrics.GRAPHQL_REQUESTS.labels(field, answer.outcome).inc()
         metrics.GRAPHQL_SECONDS.labels(field).observe(perf_counter() - began)
         return answer
@@ -195,6 +199,11 @@ class Engine:
 def is_subscription(prepared: Prepared) -> bool:
     """Whether it has many answers."""
     return prepared.operation.kind is OperationType.SUBSCRIPTION
+
+
+def _parents(connection: HTTPConnection) -> list[str]:
+    """The trace that the caller wants this to belong to."""
+    return connection.headers.getlist(tracing.HEADER) if tracing.on() else []
 
 
 def _field(prepared: Prepared) -> str:

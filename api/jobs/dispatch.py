@@ -16,7 +16,7 @@ from api.jobs import metrics
 from api.jobs.decide import choose, lost
 from api.jobs.turn import Candidate, Ticket, Turn
 from api.jobs.work import Work
-from jobber import faults
+from jobber import faults, tracing
 from jobber.errors import JobberError, Transient
 from jobber.job import JobType
 from jobber.log import event
@@ -141,7 +141,8 @@ class Dispatcher:
                 except Transient as fault:
                     _report("close", fault)
                     continue
-            await self._work.closed(job_id, receipts)
+            if await self._work.closed(job_id, receipts):
+                event("job_closed", "A job was closed with all its receipts.", job=job_id, receipts=len(receipts))
             self._changed({job_id})
 
     async def _lookups(self, turn: Turn, found: Sequence[Candidate]) -> dict[str, int]:
@@ -172,21 +173,46 @@ class Dispatcher:
         """Publish after the commit. What a crash leaves out here stays dispatched and unclaimed: the sweep finds it."""
         if not tickets:
             return
+        spans = [_span(item) for item in tickets]
+        messages = [
+            Message(f"{item.name}.{item.lane}", body(item), tracing.properties(span.parents))
+            for item, span in zip(tickets, spans, strict=True)
+        ]
         try:
-            await self._publisher.publish([Message(f"{item.name}.{item.lane}", body(item)) for item in tickets])
+            await self._publisher.publish(messages)
             for lane, count in Counter(item.lane for item in tickets).items():
                 metrics.DISPATCHED.labels(lane).inc(count)
+                event("dispatched", "Messages were published.", level=logging.DEBUG, lane=lane, count=count)
             faults.point("dispatch.after_publish")
         except Transient:
             metrics.UNPUBLISHED.inc(len(tickets))
             faults.point("dispatch.unpublished")
+            for span in spans:
+                span.fail("the transport did not take it")
             await self._work.unpublished(tickets)
             raise
+        finally:
+            for span in spans:
+                span.end()
 
 
 def body(ticket: Ticket) -> bytes:
     """The message of a dispatch: a reference to work, never the work itself."""
     return msgspec.json.encode({"job_id": ticket.job_id, "batch_no": ticket.batch_no, "dispatch_no": ticket.dispatch_no})
+
+
+def _span(ticket: Ticket) -> tracing.Span:
+    """A dispatch, in its job's trace."""
+    if ticket.traceparent is None:
+        return tracing.NONE
+    return tracing.begin(
+        "dispatch",
+        [ticket.traceparent],
+        kind="producer",
+        job=ticket.job_id,
+        batch=ticket.batch_no,
+        dispatch=ticket.dispatch_no,
+    )
 
 
 def _report(step: str, fault: Exception) -> None:

@@ -34,6 +34,7 @@ from jobber import faults
 from jobber.contract import Contract
 from jobber.errors import Forbidden, InvalidData, JobberError, NotFound
 from jobber.job import JobType
+from jobber.log import event
 from jobber.model import Format, State
 
 #: `jobs` has no page size in the original; more than so many are asked for by jobsConnection.
@@ -273,6 +274,7 @@ class JobRetry(graphene.Mutation):
 async def _cancel(context: Context, job_id: str) -> None:
     await context.store.cancel(job_id, context.sees, context.who.actor)
     faults.point("cancel.after_commit")
+    event("job_cancelled", "A job's cancel was asked.", job=job_id, by=context.who.id)
     # No row may appear after the answer: products closes the job first. When it is away the answer says CANCELING.
     await context.services.dispatcher.close_jobs()
     context.services.dispatcher.wake()

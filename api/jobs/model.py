@@ -42,6 +42,8 @@ class Submission:
     #: For the audit trail; None: the owner, not known by name.
     actor: Actor | None = None
     writing: Writing = PLAIN
+    #: Where the job's trace begins.
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from api import audit
 from api.audit import OPERATOR, Act, Actor
 from api.database import Pool
 from api.database import connection as checkout
+from jobber import tracing
 from jobber.errors import InvalidState, NotFound
 from jobber.ids import uuid7
 from jobber.model import State
@@ -27,11 +28,12 @@ LEFT: LiteralString = """
 JOB: LiteralString = """
     INSERT INTO jobs.jobs (id, owner_id, name, args, input_options, payload_sha256, inline_data, upload_id, blob_key,
                            blob_bytes, max_errors, max_error_ratio, priority, mode, keys, dry_run, whole, state, warnings,
-                           layout, total, batches, lane, parent_id, attempt)
+                           layout, total, batches, lane, parent_id, attempt, traceparent)
     SELECT %(child)s, owner_id, name, args, input_options, payload_sha256, inline_data, upload_id, blob_key, blob_bytes,
            max_errors, max_error_ratio, priority, mode, keys, dry_run, whole, 'QUEUED', warnings, layout,
            %(total)s, %(batches)s,
-           CASE WHEN %(batches)s::integer IS NULL THEN NULL WHEN %(batches)s <= 1 THEN 'fast' ELSE 'bulk' END, id, attempt + 1
+           CASE WHEN %(batches)s::integer IS NULL THEN NULL WHEN %(batches)s <= 1 THEN 'fast' ELSE 'bulk' END, id, attempt + 1,
+           %(traceparent)s::text
       FROM jobs.jobs WHERE id = %(id)s
 """
 BATCHES: LiteralString = """
@@ -50,7 +52,7 @@ async def retry(pool: Pool, job_id: str, owner_id: str | None, actor: Actor | No
     """
     child = uuid7()
     async with checkout(pool) as connection, connection.transaction():
-        given: dict[str, object] = {"id": job_id, "owner": owner_id, "child": child}
+        given: dict[str, object] = {"id": job_id, "owner": owner_id, "child": child, "traceparent": tracing.parent()}
         row = await (await connection.execute(LOCK, given)).fetchone()
         if row is None:
             raise NotFound("There is no such job, or it is not yours.")

@@ -15,12 +15,13 @@ from api.jobs.model import Blob, Submission
 from api.jobs.store import Store
 from api.jobs.submit import Stored
 from api.jobs.together import Together
-from jobber import faults
+from jobber import faults, tracing
 from jobber.blobs.store import Blobs
 from jobber.contract import Contract
 from jobber.errors import Conflict, InvalidData, NotFound, StructureFault, Terminal
 from jobber.ids import uuid7
 from jobber.job import JobType, find
+from jobber.log import event
 from jobber.model import Format, InputOptions, Writing
 from jobber.settings import JobsSettings
 from operators.plan import plan
@@ -60,6 +61,13 @@ class Desk:
 
         Raises UnknownJob, InvalidData, NotFound (no such upload), Conflict, RateLimited.
         """
+        with tracing.span("submit", type=asked.name[:MAX_NAME]) as span:
+            stored = await self._submit(asked)
+            span.set(job=stored.job_id)
+            event("job_submitted", "A job was accepted.", job=stored.job_id, type=asked.name, replayed=stored.replayed)
+        return stored
+
+    async def _submit(self, asked: Asked) -> Stored:
         kind = find(asked.name)
         key = asked.idempotency_key
         if key is not None and not (0 < len(key) <= MAX_NAME and key.isprintable()):
@@ -101,6 +109,7 @@ class Desk:
             error,
             actor=asked.actor,
             writing=writing,
+            traceparent=tracing.parent(),
         )
         try:
             # One with a blob locks rows of others: it goes alone.

@@ -27,20 +27,22 @@ INSERT_JOBS: LiteralString = """
                          %(max_error_ratio)s::float8[], %(priority)s::smallint[], %(mode)s::text[], %(keys)s::text[],
                          %(dry_run)s::boolean[], %(whole)s::boolean[], %(state)s::text[], %(error)s::text[],
                          %(warnings)s::text[], %(layout)b::bytea[], %(total)s::bigint[], %(batches)s::integer[],
-                         %(lane)s::text[], %(ended)s::boolean[], %(actor_id)s::uuid[], %(actor)s::text[], %(detail)s::text[])
+                         %(lane)s::text[], %(traceparent)s::text[], %(ended)s::boolean[], %(actor_id)s::uuid[],
+                         %(actor)s::text[], %(detail)s::text[])
              WITH ORDINALITY
           AS given (id, owner_id, name, args, input_options, idempotency_key, payload_sha256, inline_data, upload_id, blob_key,
                     blob_bytes, max_errors, max_error_ratio, priority, mode, keys, dry_run, whole, state, error, warnings,
-                    layout, total, batches, lane, ended, actor_id, actor, detail, place)),
+                    layout, total, batches, lane, traceparent, ended, actor_id, actor, detail, place)),
     made AS (
     INSERT INTO jobs.jobs (id, owner_id, name, args, input_options, idempotency_key, payload_sha256, inline_data, upload_id,
                            blob_key, blob_bytes, max_errors, max_error_ratio, priority, mode, keys, dry_run, whole, state,
-                           error, warnings, layout, total, batches, lane, started_at, ended_at)
+                           error, warnings, layout, total, batches, lane, traceparent, started_at, ended_at)
     SELECT id, owner_id, name, args, input_options, idempotency_key, payload_sha256, inline_data, upload_id, blob_key,
            blob_bytes, max_errors, max_error_ratio, priority, mode,
            CASE WHEN keys IS NULL THEN '{}' ELSE ARRAY(SELECT json_array_elements_text(keys::json)) END, dry_run, whole, state,
            error, CASE WHEN warnings IS NULL THEN '{}' ELSE ARRAY(SELECT json_array_elements_text(warnings::json)) END,
-           layout, total, batches, lane, CASE WHEN ended THEN clock_timestamp() END, CASE WHEN ended THEN clock_timestamp() END
+           layout, total, batches, lane, traceparent,
+           CASE WHEN ended THEN clock_timestamp() END, CASE WHEN ended THEN clock_timestamp() END
       FROM asked ORDER BY owner_id, idempotency_key, place
     ON CONFLICT (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING id, number, created_at, started_at, ended_at),
@@ -149,6 +151,7 @@ def _job_row(asked: Submission) -> dict[str, Any]:
         "total": plan.rows if plan else None,
         "batches": len(plan.batches) if plan else None,
         "lane": str(lane_of(len(plan.batches))) if plan else None,
+        "traceparent": asked.traceparent,
         "ended": state.terminal,
         "actor_id": actor_id,
         "actor": actor,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from api.database import Connection
 from api.jobs.decide import Hungry, Outstanding
@@ -33,6 +34,8 @@ class Ticket:
     dispatch_no: int
     name: str
     lane: str
+    #: Where the job's trace begins.
+    traceparent: str | None = None
 
 
 class Turn:
@@ -90,10 +93,10 @@ class Turn:
                  FROM unnest(%s::uuid[], %s::integer[]) WITH ORDINALITY AS d(job_id, batch_no, place), jobs.jobs j
                 WHERE b.job_id = d.job_id AND b.batch_no = d.batch_no AND NOT b.settled AND j.id = b.job_id
                   AND j.state = 'RUNNING'
-            RETURNING d.place, b.job_id::text, b.batch_no, b.dispatch_no, j.name, j.lane""",
+            RETURNING d.place, b.job_id::text, b.batch_no, b.dispatch_no, j.name, j.lane, j.traceparent""",
             [[job for job, _ in batches], [number for _, number in batches]],
         )
-        return [Ticket(*row[1:]) for row in sorted(await cursor.fetchall())]
+        return [Ticket(*row[1:]) for row in sorted(await cursor.fetchall(), key=itemgetter(0))]
 
     async def issue_plans(self, most: int) -> list[Ticket]:
         """Number a dispatch for planning of every job that waits for it, or whose planner seems lost."""
@@ -109,7 +112,7 @@ class Turn:
                                          ELSE %s END * interval '1 second')
                         ORDER BY priority DESC, number LIMIT %s FOR UPDATE SKIP LOCKED) d
                 WHERE j.id = d.id
-            RETURNING j.id::text, -1, j.plan_no, j.name, 'plan'""",
+            RETURNING j.id::text, -1, j.plan_no, j.name, 'plan', j.traceparent""",
             [PLAN_LEASE, most],
         )
         return [Ticket(*row) for row in await cursor.fetchall()]

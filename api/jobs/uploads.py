@@ -1,5 +1,6 @@
 """Uploads: a file goes to the blob store as it comes, and is remembered once it is durable."""
 
+import logging
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from api.jobs.model import Upload
 from api.jobs.store import Store
 from jobber import faults
 from jobber.blobs.store import Blobs
-from jobber.errors import UnsupportedMedia
+from jobber.errors import JobberError, UnsupportedMedia
 from jobber.log import event
 
 #: A zip archive begins like this; it holds files, and we load one.
@@ -34,7 +35,11 @@ class Uploads:
         upload_id = str(uuid.uuid4())
         key = f"uploads/{upload_id}"
         faults.point("upload.before_blob")
-        stored = await self._blobs.put(key, _checked(chunks), self._limit)
+        try:
+            stored = await self._blobs.put(key, _checked(chunks), self._limit)
+        except JobberError as fault:
+            event("upload_refused", fault.message, level=logging.WARNING, upload=upload_id, code=fault.code, owner=owner_id)
+            raise
         upload = Upload(upload_id, owner_id, tidy(file_name), key, stored.bytes, stored.sha256, datetime.now(UTC))
         faults.point("upload.after_blob")
         # Nothing is deleted when this fails: the answer to COMMIT may have been lost, and the row be there. What has no row is

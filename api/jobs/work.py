@@ -19,6 +19,7 @@ from api.jobs.model import lane_of
 from api.jobs.store import insert_batches
 from api.jobs.turn import DISPATCH_LOCK, Ticket, Turn
 from jobber import faults
+from jobber.log import event
 from jobber.model import PLAIN, BatchKey, Plan, PlannedBatch, Receipt, State, WriteMode, Writing
 
 
@@ -137,8 +138,9 @@ class Work:
                 await _end(connection, job_id, Verdict(State.SUCCEEDED))
             faults.point("record_plan.before_commit")
         faults.point("record_plan.after_commit")
+        event("job_planned", "A plan was stored.", job=job_id, batches=len(plan.batches), rows=plan.rows)
         if not plan.batches:
-            metrics.ENDED.labels(State.SUCCEEDED).inc()
+            _tell_end(job_id, State.SUCCEEDED)
 
     async def record_fault(self, job_id: str, error: str) -> None:
         """Fail a job whose file cannot be loaded as a whole; nothing of it was written."""
@@ -154,7 +156,7 @@ class Work:
                 faults.point("record_fault.before_commit")
         faults.point("record_fault.after_commit")
         if found:
-            metrics.ENDED.labels(State.FAILED).inc()
+            _tell_end(job_id, State.FAILED)
 
     async def claim(self, dispatches: Sequence[tuple[BatchKey, int]]) -> tuple[list[Claimed], list[Spec]]:
         """Count an attempt at each batch whose dispatch is current, durably; answer those and their jobs."""
@@ -228,12 +230,12 @@ class Work:
                 if end is not None:
                     await _end(connection, job_id, end)
                     if not end.closing:
-                        ended.append(end.state)
+                        ended.append((job_id, end.state))
             faults.point("acknowledge.before_commit")
         faults.point("acknowledge.after_commit")
         metrics.RECEIPTS.inc(len(receipts))
-        for state in ended:
-            metrics.ENDED.labels(state).inc()
+        for job_id, end_state in ended:
+            _tell_end(job_id, end_state)
         return stored
 
     async def fail(self, key: BatchKey, reason: str) -> None:
@@ -271,8 +273,13 @@ class Work:
             await _end(connection, job_id, Verdict(State(row[0]), row[1]))
             faults.point("close.before_commit")
         faults.point("close.after_commit")
-        metrics.ENDED.labels(row[0]).inc()
+        _tell_end(job_id, State(row[0]))
         return True
+
+
+def _tell_end(job_id: str, state: State) -> None:
+    metrics.ENDED.labels(state).inc()
+    event("job_ended", f"A job ended: {state}.", job=job_id, state=state)
 
 
 def _columns(dispatches: Sequence[tuple[BatchKey, int]]) -> list[list[str] | list[int]]:

@@ -24,7 +24,7 @@ from api.database import Connection, Pool
 from api.products import metrics
 from api.products.model import Batch, Closed, DataRefused, TryAgain
 from api.products.rows import COPY, COPY_HEADER, COPY_TRAILER
-from jobber import faults
+from jobber import faults, tracing
 from jobber.errors import DiskFull, Unavailable
 from jobber.log import event
 from jobber.model import BatchKey, Receipt
@@ -203,7 +203,8 @@ async def _write(session: Connection, batches: Sequence[Batch]) -> tuple[dict[Ba
     faults.point("products.after_ledger")
     fresh = [batch for batch in batches if batch.key in entered]
     if any(batch.header.rows for batch in fresh):
-        await _copy(session, fresh)
+        with tracing.span("COPY", kind="client", rows=sum(batch.header.rows for batch in fresh)):
+            await _copy(session, fresh)
     known: dict[BatchKey, Receipt] = {}
     if others := [batch.key for batch in batches if batch.key not in entered]:
         asked = [[key.job_id for key in others], [key.batch_no for key in others]]

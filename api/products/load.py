@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from api.products import metrics
 from api.products.ledger import Ledger
 from api.products.model import Batch, DataRefused, GroupTooLarge, Outcome, Overloaded, Refused, TryAgain
+from jobber import tracing
 from jobber.errors import Unavailable
 from jobber.log import event
 from jobber.model import BatchKey, Receipt
@@ -81,6 +82,8 @@ class _Group:
     batches: Sequence[Batch]
     size: int
     outcomes: "asyncio.Future[dict[BatchKey, Outcome]]"
+    #: The caller's spans.
+    traces: Sequence[str]
 
 
 class Loader:
@@ -101,7 +104,7 @@ class Loader:
         Unavailable and its kind: ask again, what was written already then answers its receipt.
         """
         size = sum(batch.size for batch in batches)
-        group = _Group(batches, size, asyncio.get_running_loop().create_future())
+        group = _Group(batches, size, asyncio.get_running_loop().create_future(), tracing.current())
         (self._small if size <= SMALL_BYTES else self._large).append(group)
         if len(self._workers) < self._sessions:
             self._workers.add(asyncio.create_task(self._work(), name="copy session"))
@@ -121,7 +124,8 @@ class Loader:
                 for batch in group.batches:
                     batches.setdefault(batch.key, batch)
             try:
-                outcomes = await self._settle(list(batches.values()))
+                with tracing.span("commit", [parent for group in groups for parent in group.traces], batches=len(batches)):
+                    outcomes = await self._settle(list(batches.values()))
             except Exception as fault:
                 for group in groups:
                     if not group.outcomes.done():

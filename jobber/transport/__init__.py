@@ -6,8 +6,8 @@ deliver anything more than once, in any order. Adapters: `pulsar` (production) a
 suite runs on both (tests/contract).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
@@ -17,6 +17,8 @@ class Message:
 
     topic: str
     body: bytes
+    #: What travels beside it, and no work depends on.
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class Delivery:
     body: bytes
     #: The adapter's own handle.
     handle: Any
+    #: As published.
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ Waiting costs nothing: a consumer sleeps on its socket until a NOTIFY names one 
 
 import asyncio
 import contextlib
+import json
 import random
 import select
 import threading
@@ -47,7 +48,7 @@ TAKE: LiteralString = """
        SET visible_at = clock_timestamp() + %(visibility)s * interval '1 second', holder = %(holder)s
       FROM due
      WHERE m.topic = due.topic AND m.id = due.id
- RETURNING m.topic, m.id, m.body
+ RETURNING m.topic, m.id, m.body, m.properties
 """
 # A holder is dead when its lock can be had. Our own could be had too, as locks of one session do not exclude each other.
 RELEASE: LiteralString = """
@@ -74,14 +75,15 @@ class PostgresPublisher:
         # In the order of their time, those of one millisecond too.
         ids = sorted(uuid7() for _ in messages)
         bodies = [message.body for message in messages]
+        properties = [json.dumps(dict(message.properties)) if message.properties else None for message in messages]
         faults.point("transport.before_publish")
         try:
             async with asyncio.timeout(PUBLISH_DEADLINE), self._turn:
                 session = await self._open()
                 await session.execute(
-                    "INSERT INTO transport.messages (topic, id, body)"
-                    " SELECT * FROM unnest(%s::text[], %s::uuid[], %b::bytea[])",
-                    [topics, ids, bodies],
+                    "INSERT INTO transport.messages (topic, id, body, properties)"
+                    " SELECT * FROM unnest(%s::text[], %s::uuid[], %b::bytea[], %s::text[])",
+                    [topics, ids, bodies, properties],
                 )
                 faults.point("transport.after_publish")
                 # In a transaction of its own: a NOTIFY beside the insert would serialise its commit with all others'.
@@ -186,7 +188,10 @@ class PostgresConsumer:
             if rows:
                 self._promising.add(place)
                 self._turn += 1 + (place - self._turn) % len(self._groups)
-                return [Delivery(topic, bytes(body), Handle(number, self._holder)) for topic, number, body in rows]
+                return [
+                    Delivery(topic, bytes(body), Handle(number, self._holder), json.loads(properties) if properties else {})
+                    for topic, number, body, properties in rows
+                ]
         return []
 
     def _hear(self, session: Session, wait: float) -> None:

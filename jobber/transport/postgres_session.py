@@ -16,7 +16,7 @@ ANSWER_WITHIN = 5.0
 SCHEMA_LOCK = 0x4A0B0002
 
 #: Of the table, as sql/schema.sql makes it.
-COLUMNS = "topic id body visible_at holder"
+COLUMNS = "topic id body properties visible_at holder"
 
 #: What means that the database, or the transport's table in it, is away for now. All else is a bug or a wrong set-up.
 LOST = (

@@ -100,7 +100,7 @@ class PulsarPublisher:
         """Blocking: to find the topics' producers, and to wait for room in their queues."""
         producers = {topic: self._producer(topic) for topic in {message.topic for message in messages}}
         for message in messages:
-            producers[message.topic].send_async(message.body, callback)
+            producers[message.topic].send_async(message.body, callback, properties=dict(message.properties) or None)
 
     def _producer(self, topic: str) -> pulsar.Producer:
         known = self._producers.get(topic)
@@ -214,7 +214,8 @@ class PulsarConsumer:
                     if found:
                         break
                     raise
-                found.append(Delivery(_name(message.topic_name()), message.data(), (consumers[place], message)))
+                name, properties = _name(message.topic_name()), message.properties()
+                found.append(Delivery(name, message.data(), (consumers[place], message), properties))
                 milliseconds = 0
         if found:
             self._heard = time.monotonic()

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from jobber import faults
+from jobber import faults, tracing
 from jobber.errors import Unavailable
 from jobber.log import event
 from jobber.transport import Consumer
@@ -90,16 +90,21 @@ class Settler:
             if flight.returned:
                 self._hand_back(flight)
                 return
-            outcomes = self._write(flight)
+            with tracing.span("send", flight.traces, batches=len(flight.items)):
+                outcomes = self._write(flight)
             faults.point("load.after_write")
             receipts = [item for item in outcomes if isinstance(item, receipt_pb2.Receipt)]
             failures = [item for item in outcomes if isinstance(item, Failed)]
             if receipts or failures:
-                self._jobs.acknowledge(receipts, failures)
+                with tracing.span("acknowledge", flight.traces, batches=len(flight.items)):
+                    self._jobs.acknowledge(receipts, failures)
             faults.point("load.after_acknowledge")
             self._consumer.acknowledge(flight.deliveries)
             faults.point("load.after_settle")
             codes = [item.codes for item in flight.items if isinstance(item, Prepared)]
+            flight.end()
+            for item in flight.items:
+                event("settled", "A batch is done.", level=logging.DEBUG, job=item.key.job_id, batch=item.key.batch_no)
             metrics.settled(outcomes, codes, time.monotonic() - began)
         except Exception as fault:
             _tell(fault, flight)
@@ -108,6 +113,7 @@ class Settler:
             self._room.give()
 
     def _hand_back(self, flight: Flight) -> None:
+        flight.end("handed back")
         metrics.HANDED_BACK.inc(len(flight.deliveries))
         self._consumer.hand_back(flight.deliveries, RETURN_DELAY)
         faults.point("load.after_hand_back")

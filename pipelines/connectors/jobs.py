@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import grpc
 
+from jobber import tracing
 from jobber.credentials import Tls, service_token
 from jobber.transport import Delivery
 from pipelines import wire
@@ -40,21 +41,21 @@ class Jobs:
         """The batches that this executor has to load now. Raises Unavailable, Refused."""
         request = wire.claim_of(tickets, self._executor)
         return wire.batches_of(
-            retry("Claim", lambda: self._stub.Claim(request, timeout=DEADLINE, metadata=self._metadata), self._stopping)
+            retry("Claim", lambda: self._stub.Claim(request, timeout=DEADLINE, metadata=self._told), self._stopping)
         )
 
     def renew(self, tickets: Sequence[wire.Ticket]) -> bool:
         """Say that these go on; False when nobody waits for any of them. What fails is said again later."""
         request = jobs_pb2.RenewRequest(dispatches=wire.claim_of(tickets, self._executor).dispatches)
         try:
-            return bool(self._stub.Renew(request, timeout=RENEW_DEADLINE, metadata=self._metadata).held)
+            return bool(self._stub.Renew(request, timeout=RENEW_DEADLINE, metadata=self._told).held)
         except grpc.RpcError:
             return True
 
     def acknowledge(self, receipts: Sequence[receipt_pb2.Receipt], failures: Sequence[Failed]) -> None:
         """Store receipts and failures; answers once they are durable. Raises Unavailable, Refused."""
         request = jobs_pb2.AcknowledgeRequest(receipts=receipts, failures=[wire.failure_to(item) for item in failures])
-        retry("Acknowledge", lambda: self._stub.Acknowledge(request, timeout=DEADLINE, metadata=self._metadata), self._stopping)
+        retry("Acknowledge", lambda: self._stub.Acknowledge(request, timeout=DEADLINE, metadata=self._told), self._stopping)
 
     def refuse(self, delivery: Delivery, reason: str) -> None:
         """Have a message kept that is no dispatch; answers once that is durable. Raises Unavailable.
@@ -64,13 +65,13 @@ class Jobs:
         kept = jobs_pb2.RefusedMessage(topic=delivery.topic, body=delivery.body[:KEPT_BYTES], reason=reason)
         request = jobs_pb2.RefuseRequest(messages=[kept])
         with contextlib.suppress(Refused):
-            retry("Refuse", lambda: self._stub.Refuse(request, timeout=DEADLINE, metadata=self._metadata), self._stopping)
+            retry("Refuse", lambda: self._stub.Refuse(request, timeout=DEADLINE, metadata=self._told), self._stopping)
 
     def claim_plan(self, ticket: wire.Ticket) -> PlanTask | Unplannable | None:
         """The job to plan, or None when there is nothing to do. Raises Unavailable, Refused."""
         request = jobs_pb2.ClaimPlanRequest(job_id=ticket.job_id, dispatch_no=ticket.dispatch_no, executor=self._executor)
         answer = retry(
-            "ClaimPlan", lambda: self._stub.ClaimPlan(request, timeout=DEADLINE, metadata=self._metadata), self._stopping
+            "ClaimPlan", lambda: self._stub.ClaimPlan(request, timeout=DEADLINE, metadata=self._told), self._stopping
         )
         return wire.plan_task_of(answer, ticket.dispatch_no)
 
@@ -78,16 +79,19 @@ class Jobs:
         """Say that planning goes on; False when the job does not wait for it any more. What fails is said again later."""
         request = jobs_pb2.RenewPlanRequest(job_id=task.job_id, dispatch_no=task.dispatch_no)
         try:
-            return bool(self._stub.RenewPlan(request, timeout=RENEW_DEADLINE, metadata=self._metadata).held)
+            return bool(self._stub.RenewPlan(request, timeout=RENEW_DEADLINE, metadata=self._told).held)
         except grpc.RpcError:
             return True
 
     def record_plan(self, item: Planned | Unplannable) -> None:
         """Store the plan, or why there is none. Raises Unavailable, Refused."""
         request = wire.record_of(item)
-        retry(
-            "RecordPlan", lambda: self._stub.RecordPlan(request, timeout=PLAN_DEADLINE, metadata=self._metadata), self._stopping
-        )
+        retry("RecordPlan", lambda: self._stub.RecordPlan(request, timeout=PLAN_DEADLINE, metadata=self._told), self._stopping)
+
+    @property
+    def _told(self) -> tuple[tuple[str, str], ...]:
+        """Who asks, and for which traces."""
+        return self._metadata + tracing.metadata()
 
     def close(self) -> None:
         """End every call that is still on its way."""

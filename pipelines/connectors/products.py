@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import grpc
 
+from jobber import tracing
 from jobber.credentials import Tls, service_token
 from jobber.model import BatchKey
 from pipelines import wire
@@ -38,17 +39,22 @@ class Products:
     def load(self, batches: Sequence[Prepared]) -> list[Outcome]:
         """Write the batches in one transaction; an outcome for each, in order. Raises Unavailable, Refused."""
         answer = retry(
-            "Load", lambda: self._stub.Load(_requests(batches), timeout=DEADLINE, metadata=self._metadata), self._stopping
+            "Load", lambda: self._stub.Load(_requests(batches), timeout=DEADLINE, metadata=self._told), self._stopping
         )
         return [_outcome(item.key, outcome) for item, outcome in zip(batches, answer.outcomes, strict=True)]
 
     def answers(self) -> bool:
         """Whether it, and the database behind it, answer now."""
         try:
-            self._stub.ListCategories(products_pb2.ListCategoriesRequest(), timeout=PROBE_DEADLINE, metadata=self._metadata)
+            self._stub.ListCategories(products_pb2.ListCategoriesRequest(), timeout=PROBE_DEADLINE, metadata=self._told)
         except grpc.RpcError:
             return False
         return True
+
+    @property
+    def _told(self) -> tuple[tuple[str, str], ...]:
+        """Who asks, and for which traces."""
+        return self._metadata + tracing.metadata()
 
     def close(self) -> None:
         """End every call that is still on its way."""

@@ -77,6 +77,7 @@ class TransportSource(DynamicSource[Flight]):
     def leave(self) -> None:
         """Let others have what was claimed and did not begin."""
         for flight in self._room.clear():
+            flight.end("handed back")
             self._consumer.hand_back(flight.deliveries, 0)
 
     def _note(self, fault: Unavailable | None) -> None:

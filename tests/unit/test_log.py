@@ -48,6 +48,37 @@ def test_one_line_an_event(lines: io.StringIO) -> None:
     }
 
 
+def test_people_get_text(lines: io.StringIO) -> None:
+    stream = io.StringIO()
+    log.configure("tests", "INFO", stream, "text")
+    log.event("ready", "It\nserves \x1b[31m.", port=1, jwt_secret="canary")
+    log.event("bug", "It failed.", level=logging.ERROR, error=RuntimeError("outer"))
+    first, second, cause = stream.getvalue().splitlines()
+    assert first[8:] == " INFO tests ready: It\\nserves \\x1b[31m. (port=1, jwt_secret=***)"
+    assert second[8:] == " ERROR tests bug: It failed."
+    assert cause == "RuntimeError: outer"
+
+
+def test_a_terminal_is_for_people_and_all_else_is_json() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    before = list(logging.getLogger().handlers)
+    shapes = {}
+    for form in ("auto", "json", "text"):
+        for stream in (Terminal(), io.StringIO()):
+            log.configure("tests", "INFO", stream, form)
+            log.event("ready", "It serves.")
+            shapes[form, stream.isatty()] = stream.getvalue()[0] == "{"
+    logging.getLogger().handlers[:] = before
+    assert shapes == {
+        **{("auto", True): False, ("auto", False): True},
+        **{("json", True): True, ("json", False): True},
+        **{("text", True): False, ("text", False): False},
+    }
+
+
 def test_errors_come_with_their_cause(lines: io.StringIO) -> None:
     try:
         try:
@@ -116,7 +147,8 @@ def test_every_action_in_the_source_is_documented() -> None:
                     if called == "event":
                         used[str(node.args[0].value)] = str(path.relative_to(ROOT))
     assert {name: where for name, where in used.items() if name not in log.ACTIONS} == {}
-    assert {"ready", "waiting", "logged_in"} <= set(used)
+    # `library` is what others log.
+    assert set(log.ACTIONS) - set(used) == {"library"}
 
 
 def test_action_names_are_pinned() -> None:

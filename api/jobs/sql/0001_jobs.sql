@@ -64,6 +64,8 @@ CREATE TABLE jobs.jobs (
     plan_claimed_at timestamptz,
     plan_attempts integer NOT NULL DEFAULT 0,
     parent_id uuid REFERENCES jobs.jobs,
+    -- Where its trace begins (https://www.w3.org/TR/trace-context/); null when nothing was traced.
+    traceparent text,
     attempt integer NOT NULL DEFAULT 1,
     -- Changes of state; with the number of receipts it makes the sequence number of progress.
     changes bigint NOT NULL DEFAULT 0,

@@ -7,6 +7,8 @@ CREATE UNLOGGED TABLE transport.messages (
     -- message would then delete a new one.
     id uuid NOT NULL,
     body bytea NOT NULL,
+    -- A JSON object of texts; mostly there is none.
+    properties text,
     -- Nobody is handed the message before. A new one is visible whatever the clock says: a clock that is set back hides nothing.
     visible_at timestamptz NOT NULL DEFAULT '-infinity',
     -- Who was handed it; an advisory lock of that number tells whether it lives.

@@ -1,0 +1,118 @@
+"""One trace holds a job: submission, planning, each batch, COPY and acknowledge, over four services and a lost executor."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from jobber.cli.client import Job
+from tests.support import system as running
+from tests.support.inputs import write_csv
+from tests.support.otlp import Collector, collector
+from tests.support.system import System, ended, until
+
+ROWS, BATCHES = 400, 4
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+SUBMIT = "mutation($name: String!, $data: JSON!) { executeJob(input: {name: $name, data: $data}) { id } }"
+
+
+@pytest.fixture(scope="module", params=["embedded", pytest.param("pulsar", marks=pytest.mark.pulsar)])
+def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[System, Collector]]:
+    """A system that sends its traces, and whose executor dies once, with a batch in its hands."""
+    folder = tmp_path_factory.mktemp("traces")
+    with collector() as found:
+        environment = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": found.url,
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "JOBBER_BATCH_ROWS": str(ROWS // BATCHES),
+            "JOBBER_FAIL": "load.before_write:2:kill",
+            "JOBBER_FAIL_ONCE": str(folder / "fired"),
+        }
+        (folder / "fired").mkdir()
+        started = running.start(folder / "data", "--broker", request.param, "--jobs", "2", environment=environment)
+        yield started, found
+        assert started.stop() == 0, started.said()
+
+
+def submitted(system: System, data: object, traceparent: str) -> Job:
+    """A job whose submitter has a trace of their own."""
+    answer = httpx.post(
+        system.state["jobs"],
+        json={"query": SUBMIT, "variables": {"name": "LoadProducts", "data": data}},
+        headers={"authorization": f"Bearer {system.client.token}", "traceparent": traceparent},
+        trust_env=False,
+    ).json()
+    return system.client.job(answer["data"]["executeJob"]["id"])
+
+
+def test_one_trace_holds_the_whole_job(traced: tuple[System, Collector], tmp_path: Path) -> None:
+    system, found = traced
+    stored = system.client.upload(write_csv(tmp_path / "traced.csv", ROWS, broken=False))
+    job = submitted(system, {"fileName": stored["id"]}, f"00-{TRACE}-00f067aa0ba902b7-01")
+    assert ended(system.client, job).loaded == ROWS
+
+    def names() -> Counter[tuple[str, str]]:
+        return Counter((service.removeprefix("jobber-"), span.name.rpartition("/")[2]) for service, span in found.trace(TRACE))
+
+    until(lambda: names()["executor", "acknowledge"] >= BATCHES, what="the last spans")
+    until(lambda: names()["executor", "batch"] >= BATCHES, what="the last spans")
+    seen = names()
+    assert seen["jobs", "mutation.executeJob"] == seen["jobs", "submit"] == 1
+    assert seen["executor", "plan"] == seen["executor", "scan"] == seen["executor", "record"] == seen["jobs", "RecordPlan"] == 1
+    # One batch was in the hands of the executor that died, and was dispatched anew by a sweeper, or came again by itself.
+    for step in ("batch", "claim", "decode", "check", "enrich", "send", "acknowledge"):
+        assert seen["executor", step] >= BATCHES, (step, seen)
+    assert seen["products", "Load"] >= BATCHES
+    assert seen["products", "COPY"] == BATCHES
+    assert seen["jobs", "Acknowledge"] >= BATCHES
+
+    spans = {span.span_id: span for _, span in found.trace(TRACE)}
+    parents = {span.name.rpartition("/")[2]: spans.get(span.parent_span_id) for span in spans.values()}
+    above = {"submit": "mutation.executeJob", "dispatch": "submit", "plan": "dispatch", "batch": "dispatch", "send": "batch"}
+    for name, parent in {**above, "Load": "send", "commit": "Load", "COPY": "commit", "Acknowledge": "acknowledge"}.items():
+        assert parents[name] is not None, name
+        assert getattr(parents[name], "name", "").rpartition("/")[2] == parent, name
+    batches = {
+        item.value.int_value
+        for span in spans.values()
+        if span.name == "batch"
+        for item in span.attributes
+        if item.key == "jobber.batch"
+    }
+    assert batches == set(range(BATCHES))
+    assert all(span.trace_id.hex() == TRACE for span in spans.values())
+
+
+def test_a_batch_that_was_dispatched_again_is_in_the_same_trace(traced: tuple[System, Collector]) -> None:
+    """The executor died with a batch: what another one did of it has the job's trace."""
+    system, found = traced
+    fired = [path.name for path in Path(system.folder.parent / "fired").iterdir()]
+    assert len(fired) == 1, fired
+    attempts = system.rows("SELECT max(attempts) FROM jobs.batches")
+    assert attempts == [(2,)]
+    again = [span for _, span in found.trace(TRACE) if span.name == "batch"]
+    assert len({span.span_id for span in again}) >= BATCHES
+
+
+def test_small_jobs_that_travel_together_keep_their_own_traces(traced: tuple[System, Collector]) -> None:
+    system, found = traced
+    ids = [f"{number:032x}" for number in range(1, 9)]
+    jobs = [submitted(system, [{"name": "small", "price": 1}], f"00-{trace}-00f067aa0ba902b7-01") for trace in ids]
+    for job in jobs:
+        assert ended(system.client, job).loaded == 1
+    for trace in ids:
+        until(lambda trace=trace: "COPY" in {span.name for _, span in found.trace(trace)}, what=f"COPY in {trace}")  # type: ignore[misc]
+        until(lambda trace=trace: "batch" in {span.name for _, span in found.trace(trace)}, what=f"batch in {trace}")  # type: ignore[misc]
+
+
+def test_logs_name_the_trace(traced: tuple[System, Collector]) -> None:
+    system, _ = traced
+    lines = [json.loads(line) for line in (system.folder / "logs" / "jobs.log").read_text().splitlines() if line[:1] == "{"]
+    lines += [json.loads(line) for line in (system.folder / "logs" / "jobs-2.log").read_text().splitlines() if line[:1] == "{"]
+    told = [line for line in lines if line["action"] == "job_submitted"]
+    assert TRACE in {line["trace"] for line in told}
+    assert all(re.fullmatch(r"[0-9a-f]{32}", line["trace"]) and line["job"] for line in told)
