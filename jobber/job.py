@@ -43,6 +43,9 @@ class Args(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     target: ClassVar[str | None] = None
     #: Names of the reference data that `enrich` needs.
     lookups: ClassVar[tuple[str, ...]] = ()
+    #: `enrich` looks at each record by itself: small jobs with the same arguments may then be enriched in one call, in which
+    #: row numbers are not unique.
+    by_row: ClassVar[bool] = False
 
     def enrich(self, records: "pl.DataFrame", lookups: Lookups) -> "pl.DataFrame":
         """Turn records that met the contract into rows of the target, or into results.
@@ -73,6 +76,11 @@ class JobType:
     def target(self) -> str | None:
         """The table that its records are loaded into; None when they are computed."""
         return self.args.target
+
+    @property
+    def by_row(self) -> bool:
+        """Whether `enrich` looks at each record by itself."""
+        return self.args.by_row
 
     @property
     def lookups(self) -> tuple[str, ...]:

@@ -16,6 +16,20 @@ def to_ipc(frame: pl.DataFrame) -> bytes:
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
+def to_ipc_parts(frame: pl.DataFrame, sizes: Sequence[int]) -> list[bytes]:
+    """A stream for each part of so many rows, in order."""
+    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
+    parts, first = [], 0
+    for size in sizes:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            # Of a slice only its own rows are written.
+            writer.write_table(table.slice(first, size))
+        parts.append(sink.getvalue().to_pybytes())
+        first += size
+    return parts
+
+
 def from_ipc(data: bytes | memoryview) -> pl.DataFrame:
     """The frame of an Arrow IPC stream, compressed or not. Raises pyarrow.ArrowInvalid for what is none."""
     with pa.ipc.open_stream(pa.py_buffer(data)) as reader:

@@ -25,6 +25,7 @@ from pipelines.process import end_now
 from pipelines.retry import Refused
 from pipelines.room import Room
 from pipelines.signs import SignsOfLife, Superseded
+from pipelines.together import prepare_together
 from pipelines.work import Batch, Failed, Flight, Item, Met, Read, Taken
 
 S = TypeVar("S")
@@ -108,9 +109,15 @@ class Steps:
         return _each("read", flight, Batch, self._read)
 
     def decode(self, flight: Flight) -> Flight:
-        """Take the records apart. A suspect is made ready in a process of its own, and passes the next steps by."""
+        """Take the records apart.
+
+        A suspect is made ready in a process of its own, and small batches in company; those pass the next steps by.
+        """
         if any(isinstance(item, Read) and item.batch.suspect for item in flight.items):
             return self._isolated(flight)
+        if len(flight.items) > 1 and not flight.returned:
+            with _timed("together"):
+                flight = replace(flight, items=prepare_together(flight.items))
         return _each("decode", flight, Read, take)
 
     def _isolated(self, flight: Flight) -> Flight:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import LiteralString
 
 from api.database import Connection
 from api.jobs.decide import Hungry, Outstanding
@@ -13,6 +14,24 @@ DISPATCH_LOCK = 0x4A0B0001
 #: Seconds after a planner's last sign of life when another one gets its job. It gives one every 5 seconds (pipelines/plan.py),
 #: and its calls are tried again for 20.
 PLAN_LEASE = 30.0
+
+
+#: An owner after the other, and of each the jobs that come first: what a round costs does not grow with what waits.
+CANDIDATES: LiteralString = """
+    WITH RECURSIVE hungry AS NOT MATERIALIZED (
+        SELECT id, owner_id, priority, number, next_batch, batches, name, lane, lookups_id FROM jobs.jobs
+         WHERE state IN ('QUEUED', 'RUNNING') AND batches IS NOT NULL AND next_batch < batches),
+    owners AS (
+        (SELECT owner_id FROM hungry ORDER BY owner_id LIMIT 1)
+         UNION ALL
+        SELECT (SELECT h.owner_id FROM hungry h WHERE h.owner_id > o.owner_id ORDER BY h.owner_id LIMIT 1)
+          FROM owners o WHERE o.owner_id IS NOT NULL)
+    SELECT id::text, owner_id::text, priority, number, next_batch, batches, name, lane, lookups_id IS NOT NULL,
+           (SELECT count(*) FROM jobs.batches b WHERE b.job_id = first.id AND b.dispatch_no > 0 AND NOT b.settled)
+      FROM owners o
+     CROSS JOIN LATERAL (SELECT id, priority, number, next_batch, batches, name, lane, lookups_id FROM hungry h
+                          WHERE h.owner_id = o.owner_id ORDER BY priority DESC, number LIMIT %s) first
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +65,7 @@ class Turn:
 
     async def candidates(self, most: int) -> tuple[list[Candidate], int]:
         """Jobs that have batches left, at most `most` an owner; and how many batches of running jobs are with executors."""
-        cursor = await self._connection.execute(
-            """SELECT id::text, owner_id::text, priority, number, next_batch, batches, name, lane, lookups_id IS NOT NULL,
-                      (SELECT count(*) FROM jobs.batches b WHERE b.job_id = h.id AND b.dispatch_no > 0 AND NOT b.settled)
-                 FROM (SELECT j.*, row_number() OVER (PARTITION BY owner_id ORDER BY priority DESC, number) AS turn
-                         FROM jobs.jobs j
-                        WHERE state IN ('QUEUED', 'RUNNING') AND batches IS NOT NULL AND next_batch < batches) h
-                WHERE turn <= %s""",
-            [most],
-        )
+        cursor = await self._connection.execute(CANDIDATES, [most])
         found = [
             Candidate(Hungry(row[0], row[1], row[2], row[3], row[4], row[5], row[9]), row[6], row[7], row[8])
             for row in await cursor.fetchall()

@@ -3,7 +3,7 @@
 Locks are taken in one order: the dispatch lock, then job rows by id, then batch rows by key.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import isfinite
@@ -58,8 +58,12 @@ class Work:
         """A turn at dispatching; it is committed when the block ends well."""
         async with checkout(self.pool) as connection, connection.transaction():
             # A lost dispatch number is harmless: Claim, which commits synchronously, comes after it in the log.
-            await connection.execute("SET LOCAL synchronous_commit = off")
-            await connection.execute("SELECT pg_advisory_xact_lock(%s)", [DISPATCH_LOCK])
+            # And no sequential scans: a plan that was made for a small table must not stay when thousands of jobs wait.
+            await connection.execute(
+                "SELECT set_config('synchronous_commit', 'off', true), set_config('enable_seqscan', 'off', true),"
+                " pg_advisory_xact_lock(%s)",
+                [DISPATCH_LOCK],
+            )
             yield Turn(connection)
 
     async def unpublished(self, tickets: Sequence[Ticket]) -> None:
@@ -221,21 +225,21 @@ class Work:
             if not stored:
                 return set()
             tallies = await _tallies(connection, sorted(stored))
-            ended = []
+            ends: dict[str, Verdict] = {}
             for job_id in stored:
                 state, total, batches, max_errors, ratio = open_jobs[job_id]
                 if state == State.CANCELING:
                     continue
                 end = verdict(tallies[job_id], total=total, batches=batches, limits=Limits(max_errors, ratio))
                 if end is not None:
-                    await _end(connection, job_id, end)
-                    if not end.closing:
-                        ended.append((job_id, end.state))
+                    ends[job_id] = end
+            await _end_all(connection, ends)
             faults.point("acknowledge.before_commit")
         faults.point("acknowledge.after_commit")
         metrics.RECEIPTS.inc(len(receipts))
-        for job_id, end_state in ended:
-            _tell_end(job_id, end_state)
+        for job_id, end in ends.items():
+            if not end.closing:
+                _tell_end(job_id, end.state)
         return stored
 
     async def fail(self, key: BatchKey, reason: str) -> None:
@@ -357,18 +361,35 @@ async def _tallies(connection: Connection, ids: Sequence[str]) -> dict[str, Tall
     return {row[0]: Tally(*row[1:]) for row in await cursor.fetchall()}
 
 
+END: LiteralString = """
+    UPDATE jobs.jobs j
+       SET state = e.state, error = e.error, changes = j.changes + 1, ended_at = clock_timestamp(),
+           started_at = coalesce(j.started_at, j.created_at)
+      FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(errors)s::text[]) AS e (id, state, error)
+     WHERE j.id = e.id AND j.state NOT IN ('CANCELED', 'SUCCEEDED', 'PARTIAL', 'FAILED')
+"""
+CLOSING: LiteralString = """
+    UPDATE jobs.jobs j SET state = 'CANCELING', closing = e.state, error = e.error, changes = j.changes + 1
+      FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(errors)s::text[]) AS e (id, state, error)
+     WHERE j.id = e.id AND j.state IN ('QUEUED', 'VALIDATING', 'RUNNING', 'PAUSED')
+"""
+
+
 async def _end(connection: Connection, job_id: str, end: Verdict) -> None:
     """Give a job that has not ended its verdict; a terminal state never changes."""
-    if end.closing:
-        await connection.execute(
-            """UPDATE jobs.jobs SET state = 'CANCELING', closing = %(state)s, error = %(error)s, changes = changes + 1
-                WHERE id = %(id)s AND state IN ('QUEUED', 'VALIDATING', 'RUNNING', 'PAUSED')""",
-            {"id": job_id, "state": str(end.state), "error": end.error},
-        )
-        return
-    await connection.execute(
-        """UPDATE jobs.jobs SET state = %(state)s, error = %(error)s, changes = changes + 1, ended_at = clock_timestamp(),
-                                started_at = coalesce(started_at, created_at)
-            WHERE id = %(id)s AND state NOT IN ('CANCELED', 'SUCCEEDED', 'PARTIAL', 'FAILED')""",
-        {"id": job_id, "state": str(end.state), "error": end.error},
-    )
+    await _end_all(connection, {job_id: end})
+
+
+async def _end_all(connection: Connection, ends: Mapping[str, Verdict]) -> None:
+    """The same for many jobs, whose rows the caller has locked or may lock in any order: one statement for those of a kind."""
+    for statement, closing in ((END, False), (CLOSING, True)):
+        ids = sorted(job_id for job_id, end in ends.items() if end.closing is closing)
+        if ids:
+            await connection.execute(
+                statement,
+                {
+                    "ids": ids,
+                    "states": [str(ends[job_id].state) for job_id in ids],
+                    "errors": [ends[job_id].error for job_id in ids],
+                },
+            )

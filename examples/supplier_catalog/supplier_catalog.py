@@ -29,6 +29,8 @@ class SupplierCatalog(Args, frozen=True):
 
     contract = SupplierItem
     target = "products"
+    #: A price depends on no other line: small lists are taken together.
+    by_row = True
 
     #: Put before every title.
     supplier: str = ""

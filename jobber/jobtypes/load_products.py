@@ -17,6 +17,7 @@ class LoadProducts(Args, frozen=True):
     contract = Product
     target = "products"
     lookups = ("charges",)
+    by_row = True
 
     def enrich(self, records: pl.DataFrame, lookups: Lookups) -> pl.DataFrame:
         """Add the category's charge to the price, where the category exists. Exact: decimals, to the cent."""

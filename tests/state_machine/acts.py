@@ -196,7 +196,7 @@ class Acts:
             before = self.seen.batches.get(item.key)
             if before is None:  # it was planned in this very step
                 continue
-            planned = (*(getattr(item.planned, name) for name in ("offset", "length", "first_row", "rows", "digest", "plain")),)
+            planned = (*(getattr(item.planned, name) for name in ("offset", "length", "first_row", "rows", "digest")),)
             need(planned == before.planned, "I7", f"{item.key} was handed out as other bytes")
             need(asked[item.key] >= before.dispatch_no, "I10", f"a dispatch of {item.key} that was superseded was handed out")
             need(item.attempt > before.attempts, "I9", f"an attempt at {item.key} was not counted")

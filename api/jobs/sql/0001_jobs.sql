@@ -81,7 +81,7 @@ CREATE INDEX jobs_kept ON jobs.jobs (ended_at) WHERE ended_at IS NOT NULL AND ex
 CREATE UNIQUE INDEX jobs_idempotency ON jobs.jobs (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX jobs_of_owner ON jobs.jobs (owner_id, number DESC);
 -- Jobs that have something left to dispatch.
-CREATE INDEX jobs_hungry ON jobs.jobs (number)
+CREATE INDEX jobs_hungry ON jobs.jobs (owner_id, priority DESC, number)
     WHERE state IN ('QUEUED', 'RUNNING') AND batches IS NOT NULL AND next_batch < batches;
 CREATE INDEX jobs_unplanned ON jobs.jobs (number) WHERE state IN ('QUEUED', 'VALIDATING') AND batches IS NULL;
 CREATE INDEX jobs_closing ON jobs.jobs (number) WHERE state = 'CANCELING';
