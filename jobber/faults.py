@@ -38,6 +38,7 @@ POINTS: Mapping[str, str] = {
     "claim_plan.before_commit": "an attempt to plan is counted, not committed",
     "claim_plan.after_commit": "it is committed, the reply is not sent",
     "plan.after_claim": "it was handed out",
+    "plan.after_blob": "a blob was made for its plan, which is not",
     "plan.before_record": "its plan is made, not recorded",
     "record_plan.before_commit": "a plan's rows are written, not committed",
     "record_plan.after_commit": "a plan is committed, the reply is not sent",

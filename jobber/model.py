@@ -38,6 +38,14 @@ class Format(enum.StrEnum):
     PARQUET = "PARQUET"
 
 
+class Compression(enum.StrEnum):
+    """How an input is compressed as a whole."""
+
+    NONE = "NONE"
+    GZIP = "GZIP"
+    ZSTD = "ZSTD"
+
+
 class Lane(enum.StrEnum):
     """Which way a batch takes through the broker, so that small jobs do not wait behind large ones."""
 
@@ -56,7 +64,10 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, str] = {}
     delimiter: str = ","
     quote: str = '"'
+    #: What the input was written in; its batches are UTF-8.
     encoding: str = "utf-8"
+    #: Batches are ranges of a blob of the job's own, each packed by itself (operators.pack).
+    packed: bool = False
 
 
 class WriteMode(enum.StrEnum):
@@ -88,6 +99,8 @@ class InputOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     #: None: told by the content.
     format: Format | None = None
+    #: None: told by the content.
+    compression: Compression | None = None
     delimiter: str = ","
     quote: str = '"'
     encoding: str = "utf-8"
@@ -110,9 +123,9 @@ class BatchKey:
 
 @dataclass(frozen=True, slots=True)
 class PlannedBatch:
-    """A range of the input that holds whole records."""
+    """A range of the input, or of the blob that was made of it, that holds whole records."""
 
-    #: Bytes from the start of the blob.
+    #: Bytes from the start.
     offset: int
     length: int
     #: Row number of the first record, from 1.
@@ -132,6 +145,8 @@ class Plan:
     batches: tuple[PlannedBatch, ...]
     #: Sentences for the job's submitter: ignored columns and the like.
     warnings: tuple[str, ...] = ()
+    #: The blob that batches are ranges of, where that is not the input itself.
+    blob_key: str | None = None
 
     @property
     def rows(self) -> int:

@@ -258,6 +258,8 @@ class ExecutorSettings(ServiceSettings):
     )
     #: Where inputs are kept; the same as the jobs service's.
     blobs_url: str = Path(".jobber/blobs").resolve().as_uri()
+    #: Largest compressed input once it is expanded, bytes: what is larger fails its job.
+    expanded_bytes: int = Field(default=64 << 30, ge=1)
     #: Groups of batches that are on their way to a commit at once.
     in_flight: int = 4
     #: Bytes of memory that an executor may take beyond what it has when it starts; with more it ends, alone. 0: no limit.

@@ -54,6 +54,13 @@ def shown(raw: bytes) -> str:
     return text if len(text) <= MAX_RAW else text[:MAX_RAW] + "…"
 
 
+def not_text(record: bytes, place: int, encoding: str) -> tuple[str, str]:
+    """Code and message of a record whose byte at `place` is no text; what was recoded has its bytes no longer."""
+    if encoding != "utf-8":
+        return "ENCODING", f"the record holds bytes that are no {encoding}"
+    return "ENCODING", f"byte {place + 1} of the record (0x{record[place]:02X}) is not UTF-8"
+
+
 def is_plain(data: bytes) -> bool:
     """Whether it is UTF-8 without DEL and C1 control characters."""
     if b"\x7f" in data:

@@ -16,7 +16,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
@@ -30,7 +30,6 @@ from jobber.job import BUILT_IN, discover, find
 from jobber.local.child import end_with_supervisor, ended_by_parent
 from jobber.model import BatchKey, Plan
 from operators.frames import shown
-from operators.plan import plan
 from operators.split import part_of
 from pipelines.allowance import Allowance
 from pipelines.isolated_wire import (
@@ -51,6 +50,7 @@ from pipelines.isolated_wire import (
     encode,
     task_of,
 )
+from pipelines.opened import Planner
 from pipelines.prepare import meet, prepare, take
 from pipelines.process import limit_memory
 from pipelines.work import Batch, Read, Source, Spec
@@ -251,14 +251,9 @@ def _part(batch: Load, task: Part) -> Answer:
 
 
 def _scan(task: Scan, goes_on: Callable[[], None]) -> Plan:
-    windows = [task.inline] if task.inline is not None else Blobs(task.blobs_url).windows(task.blob_key)
-
-    def read() -> Iterator[bytes]:
-        for window in windows:
-            goes_on()
-            yield window
-
-    return plan(read(), Contract.of(find(task.kind).contract), task.options)
+    planner = Planner(Blobs(task.blobs_url), task.expanded_bytes)
+    source = Source(inline=task.inline, blob_key=task.blob_key)
+    return planner.plan(source, Contract.of(find(task.kind).contract), task.options, goes_on)
 
 
 def _write(descriptor: int, data: bytes) -> None:

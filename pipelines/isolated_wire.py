@@ -45,6 +45,7 @@ class Scan(msgspec.Struct, tag=True, frozen=True):
     inline: bytes | None
     blobs_url: str
     blob_key: str
+    expanded_bytes: int
     seconds: float
 
 

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 
 import msgspec
 
-from jobber.errors import Unavailable
+from jobber.errors import DiskFull, Unavailable
 from jobber.local.child import SUPERVISOR
 from jobber.log import event
 from jobber.model import Plan
@@ -41,6 +41,7 @@ from pipelines.isolated_wire import (
     answer_of,
     encode,
 )
+from pipelines.opened import Planner
 from pipelines.work import Failed, Planned, PlanTask, Prepared, Read, Unplannable
 
 #: Readers that a record, or an input to plan, must end one after the other: somebody outside may have killed one or two.
@@ -152,17 +153,25 @@ class Isolation:
         answer = self._ask(load, Raw(index, SHORTEST))
         return answer.text if isinstance(answer, Text) else ""
 
-    def plan(self, task: PlanTask, blobs_url: str, goes_on: Callable[[], None]) -> Planned | Unplannable:
+    def plan(self, task: PlanTask, planner: Planner, goes_on: Callable[[], None]) -> Planned | Unplannable:
         """What the planner would make of the input; one that ends its reader cannot be planned. `goes_on` may raise."""
         event("isolated", "A suspect is planned in a process of its own.", job=task.job_id)
         source = task.source
-        scan = Scan(task.kind.name, task.options, source.inline, blobs_url, source.blob_key, WINDOW)
+        scan = Scan(
+            task.kind.name,
+            task.options,
+            source.inline,
+            planner.blobs.url,
+            source.blob_key,
+            planner.expanded_bytes,
+            WINDOW,
+        )
         for _ in range(PROOFS):
             answer = self._ask(None, scan, goes_on)
             if isinstance(answer, Cut):
                 return Planned(task.job_id, msgspec.json.decode(answer.plan, type=Plan))
             if isinstance(answer, Broke):
-                if answer.code == Unavailable.code:
+                if answer.code in (Unavailable.code, DiskFull.code):
                     raise Unavailable(answer.message)
                 return Unplannable(task.job_id, answer.code, answer.message)
         how = answer.how if isinstance(answer, Died) else "it did not answer"

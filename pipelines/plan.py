@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import bytewax.operators as op
@@ -12,15 +12,14 @@ from bytewax.inputs import DynamicSource
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from jobber import faults, tracing
-from jobber.blobs.store import Blobs
 from jobber.contract import Contract
-from jobber.errors import NotFound, StructureFault, Unavailable
+from jobber.errors import NotFound, StructureFault, Transient, Unavailable
 from jobber.log import event
 from jobber.transport import Consumer, Delivery
-from operators.plan import plan
 from pipelines import wire
 from pipelines.connectors.jobs import Jobs
 from pipelines.isolation import Isolation
+from pipelines.opened import Planner
 from pipelines.retry import Refused
 from pipelines.room import Room
 from pipelines.signs import SignsOfLife, Superseded
@@ -41,12 +40,12 @@ def plan_flow(source: DynamicSource[Flight], steps: "PlanSteps", record: Dynamic
 
 
 class PlanSteps:
-    """What planning needs: who hands jobs out, and where inputs are."""
+    """What planning needs: who hands jobs out, and who reads inputs."""
 
     def __init__(
         self,
         jobs: Jobs,
-        blobs: Blobs,
+        planner: Planner,
         stopping: threading.Event,
         isolation: Isolation,
         clock: Callable[[], float] = time.monotonic,
@@ -54,7 +53,7 @@ class PlanSteps:
         tell: Callable[[str, float], object] = lambda outcome, seconds: None,
     ) -> None:
         self._jobs = jobs
-        self._blobs = blobs
+        self._planner = planner
         self._isolation = isolation
         self._stopping = stopping
         self._clock = clock
@@ -102,8 +101,13 @@ class PlanSteps:
         try:
             signs = SignsOfLife(lambda: self._jobs.renew_plan(task), self._stopping, self._clock)
             if task.suspect:
-                return replace(planning, item=self._isolation.plan(task, self._blobs.url, signs.give))
-            made = plan(self._windows(task, signs), Contract.of(task.kind.contract), task.options)
+                return replace(planning, item=self._isolation.plan(task, self._planner, signs.give))
+
+            def goes_on() -> None:
+                self._beat()
+                signs.give()
+
+            made = self._planner.plan(task.source, Contract.of(task.kind.contract), task.options, goes_on)
         except Superseded:
             event("planned", "The job does not wait for this plan any more.", job=job_id)
             return replace(planning, item=None)
@@ -111,20 +115,13 @@ class PlanSteps:
             return replace(planning, item=Unplannable(job_id, fault.fault, fault.message))
         except NotFound as fault:
             return replace(planning, item=Unplannable(job_id, "INPUT_MISSING", fault.message))
-        except Unavailable as fault:
+        except Transient as fault:
             return _returned(planning, fault)
         except Exception as fault:
             event("bug", "The scan of an input failed.", level=logging.ERROR, error=fault, job=job_id)
             why = f"the input cannot be planned: {type(fault).__name__}; the executor's log says where."
             return replace(planning, item=Unplannable(job_id, "INTERNAL", why))
         return replace(planning, item=Planned(job_id, made))
-
-    def _windows(self, task: PlanTask, signs: SignsOfLife) -> Iterator[bytes]:
-        source = task.source
-        for window in [source.inline] if source.inline is not None else self._blobs.windows(source.blob_key):
-            self._beat()
-            signs.give()
-            yield window
 
 
 class RecordPlans(DynamicSink[Planning]):
@@ -182,7 +179,7 @@ def _span(delivery: Delivery, ticket: wire.Ticket | None) -> tracing.Span:
 
 
 def _returned(planning: Planning, fault: Exception) -> Planning:
-    expected = isinstance(fault, Unavailable)
+    expected = isinstance(fault, Transient)
     event(
         "handed_back",
         f"A plan comes again: {fault}",

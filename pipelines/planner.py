@@ -21,6 +21,7 @@ from pipelines.connectors.jobs import Jobs
 from pipelines.connectors.transport import TransportSource
 from pipelines.executor import wanted
 from pipelines.isolation import Isolation
+from pipelines.opened import Planner
 from pipelines.plan import PlanSteps, RecordPlans, plan_flow
 from pipelines.process import Watchdog, executor_name, limit_memory, stop_on_signals, wait_until_reachable
 from pipelines.room import Room
@@ -58,7 +59,8 @@ def work(settings: ExecutorSettings, transport: TransportSettings, stopping: thr
     isolation = Isolation(
         memory=settings.isolated_memory, seconds=settings.isolated_seconds, modules=settings.job_modules, beat=watchdog.beat
     )
-    steps = PlanSteps(jobs, Blobs(settings.blobs_url), stopping, isolation, beat=watchdog.beat, tell=tell)
+    planner = Planner(Blobs(settings.blobs_url), settings.expanded_bytes)
+    steps = PlanSteps(jobs, planner, stopping, isolation, beat=watchdog.beat, tell=tell)
     limit_memory(settings.memory)
     event("ready", "Plans inputs.", jobs=[kind.name for kind in kinds])
     cli_main(plan_flow(source, steps, RecordPlans(jobs, consumer, room)))  # type: ignore[no-untyped-call]

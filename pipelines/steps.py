@@ -17,6 +17,7 @@ from jobber.errors import NotFound, Unavailable
 from jobber.log import event
 from jobber.model import BatchKey
 from jobber.transport import Delivery
+from operators.pack import unpack
 from pipelines import metrics, wire
 from pipelines.connectors.jobs import Jobs
 from pipelines.isolation import Isolation
@@ -149,7 +150,7 @@ class Steps:
         if digest_of(data) != batch.digest:
             why = f"batch {batch.key.batch_no} is not what was planned: its input has changed since."
             return Failed(batch.key, "CHANGED", why)
-        return Read(batch, data)
+        return Read(batch, unpack(data) if batch.spec.layout.packed else data)
 
 
 def _spans(deliveries: Sequence[Delivery]) -> dict[BatchKey, tracing.Span]:

@@ -157,4 +157,5 @@ def _plan_to(plan: Plan) -> jobs_pb2.Plan:
             for batch in plan.batches
         ],
         warnings=plan.warnings,
+        blob_key=plan.blob_key,
     )

@@ -13,6 +13,8 @@ from operators.frames import Decoded
 
 #: A batch that was begun so often without an end may have ended its executors: from then on it travels alone.
 SUSPECT = 3
+#: Bytes that a packed batch may stand for, however few it has: those of one batch.
+PACKED_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,9 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """Bytes of input."""
+        """Bytes of input; a packed batch stands for about as many as a batch may have."""
+        if self.spec.layout.packed:
+            return max(self.source.length, PACKED_BYTES)
         return self.source.length if self.source.inline is None else len(self.source.inline)
 
 

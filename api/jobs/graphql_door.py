@@ -35,7 +35,7 @@ from jobber.contract import Contract
 from jobber.errors import Forbidden, InvalidData, JobberError, NotFound
 from jobber.job import JobType
 from jobber.log import event
-from jobber.model import Format, State
+from jobber.model import Compression, Format, State
 
 #: `jobs` has no page size in the original; more than so many are asked for by jobsConnection.
 UNBOUNDED = 1000
@@ -216,6 +216,7 @@ class JobSubmit(graphene.Mutation):
                     options=_plain(input.get("options")),
                     idempotency_key=input["idempotency_key"],
                     format=Format(source["format"]) if source.get("format") else None,
+                    compression=Compression(source["compression"]) if source.get("compression") else None,
                 )
             )
             job = await _submitted(context, outcome)

@@ -35,7 +35,7 @@ JOBS, UPLOADS, BLOBS = 20, 100, 100
 REMEMBERED = 30
 
 #: What we name our blobs; anything else in the folder or the bucket is somebody else's.
-OURS = re.compile(r"(uploads|inline)/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+OURS = re.compile(r"(uploads|inline|plans)/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 DUE: LiteralString = """
     SELECT id::text FROM jobs.jobs
@@ -45,14 +45,15 @@ LOCK_JOBS: LiteralString = """
     SELECT id FROM jobs.jobs WHERE id = ANY (%(ids)s::uuid[]) AND expired_at IS NULL ORDER BY id FOR UPDATE SKIP LOCKED
 """
 EXPIRE_JOBS: LiteralString = """
-    WITH due AS (SELECT id, blob_key FROM jobs.jobs WHERE id = ANY (%(ids)s::uuid[])),
+    WITH due AS (
+        SELECT unnest(ARRAY[blob_key, plan_blob]) AS blob_key FROM jobs.jobs WHERE id = ANY (%(ids)s::uuid[])),
     strayed AS (
         INSERT INTO jobs.strays (blob_key, seen_at) SELECT DISTINCT blob_key, '-infinity'::timestamptz FROM due
          WHERE blob_key IS NOT NULL ORDER BY blob_key ON CONFLICT DO NOTHING),
     emptied AS (
         UPDATE jobs.receipts SET rejects = '', results = ''
          WHERE job_id = ANY (%(ids)s::uuid[]) AND (rejects <> '' OR results <> ''))
-    UPDATE jobs.jobs SET inline_data = NULL, blob_key = NULL, upload_id = NULL, expired_at = clock_timestamp()
+    UPDATE jobs.jobs SET inline_data = NULL, blob_key = NULL, plan_blob = NULL, upload_id = NULL, expired_at = clock_timestamp()
      WHERE id = ANY (%(ids)s::uuid[])
 """
 #: A submission that uses an upload holds its row: it is skipped. Whether a job uses it is asked once the row is ours, in a
@@ -73,6 +74,7 @@ EXPIRE_UPLOADS: LiteralString = """
 UNUSED: LiteralString = """
        NOT EXISTS (SELECT FROM jobs.uploads u WHERE u.blob_key = s.blob_key)
    AND NOT EXISTS (SELECT FROM jobs.jobs j WHERE j.blob_key = s.blob_key)
+   AND NOT EXISTS (SELECT FROM jobs.jobs j WHERE j.plan_blob = s.blob_key)
 """
 SEEN: LiteralString = f"""
     INSERT INTO jobs.strays (blob_key) SELECT blob_key FROM unnest(%(keys)s::text[]) AS s(blob_key) WHERE {UNUSED}

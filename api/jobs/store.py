@@ -65,7 +65,7 @@ class Store:
                 if asked.blob and asked.blob.upload_id:
                     await _hold_upload(connection, asked.blob.upload_id)
                 elif asked.blob:
-                    await _claim_blob(connection, asked.blob.key)
+                    await claim_blob(connection, asked.blob.key)
             outcomes = await insert(connection, group)
             faults.point("submit.before_commit")
         faults.point("submit.after_commit")
@@ -180,7 +180,7 @@ class Store:
         """Remember a file that the blob store holds."""
         act = Act(actor, "upload.create", f"upload:{upload.id}", {"fileName": upload.file_name, "bytes": upload.size})
         async with checkout(self.pool) as connection, connection.transaction():
-            await _claim_blob(connection, upload.blob_key)
+            await claim_blob(connection, upload.blob_key)
             await audit.record(connection, "jobs", act)
             await connection.execute(
                 "INSERT INTO jobs.uploads (id, owner_id, file_name, blob_key, bytes, sha256) VALUES (%s, %s, %s, %s, %s, %s)",
@@ -241,7 +241,7 @@ async def _hold_upload(connection: Connection, upload_id: str) -> None:
         raise NotFound("The upload has expired; upload the file again.")
 
 
-async def _claim_blob(connection: Connection, key: str) -> None:
+async def claim_blob(connection: Connection, key: str) -> None:
     """Take a new blob off the list of strays, where it is when we were slow.
 
     Raises Unavailable when it is doomed: it may be gone by now.

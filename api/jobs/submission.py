@@ -22,8 +22,9 @@ from jobber.errors import Conflict, InvalidData, NotFound, StructureFault, Termi
 from jobber.ids import uuid7
 from jobber.job import JobType, find
 from jobber.log import event
-from jobber.model import Format, InputOptions, Writing
+from jobber.model import Compression, Format, InputOptions, Writing
 from jobber.settings import JobsSettings
+from operators.encoding import canonical
 from operators.plan import plan
 
 #: Names of a job, a file or a key that are longer than this are no names.
@@ -45,6 +46,7 @@ class Asked:
     options: Mapping[str, Any] | None = None
     idempotency_key: str | None = None
     format: Format | None = None
+    compression: Compression | None = None
 
 
 class Desk:
@@ -77,7 +79,8 @@ class Desk:
         inline, file_name, args = _split(asked, kind)
         kind.decode_args(args)
         digest = hashlib.sha256(
-            msgspec.json.encode([kind.name, asked.options or {}, asked.format, file_name, args.decode()]) + (inline or b"")
+            msgspec.json.encode([kind.name, asked.options or {}, asked.format, asked.compression, file_name, args.decode()])
+            + (inline or b"")
         ).digest()
         job_id = uuid7()
         blob, planned, error = None, None, None
@@ -215,6 +218,9 @@ def _options(asked: Asked, settings: JobsSettings) -> tuple[InputOptions, Limits
         value = given.get(single)
         if value is not None and (len(value) != 1 or not value.isascii() or value in "\r\n\0"):
             raise InvalidData(f"The option {single} must be one ASCII character.")
+    encoding = given.get("encoding", "utf-8")
+    if canonical(encoding) is None:
+        raise InvalidData(f"The option encoding must name one: utf-8, utf-16, windows-1252 …; {encoding[:40]!r} is none.")
     if given.get("delimiter", ",") == given.get("quote", '"'):
         raise InvalidData("delimiter and quote must differ.")
     errors, ratio = given.get("max_errors"), given.get("max_error_ratio")
@@ -227,9 +233,10 @@ def _options(asked: Asked, settings: JobsSettings) -> tuple[InputOptions, Limits
         raise InvalidData('mapping must be an object: {"<contract column>": "<input column>"}.')
     options = InputOptions(
         format=asked.format,
+        compression=asked.compression,
         delimiter=given.get("delimiter", ","),
         quote=given.get("quote", '"'),
-        encoding=given.get("encoding", "utf-8"),
+        encoding=encoding,
         mapping=mapping,
         batch_bytes=settings.batch_bytes,
         batch_rows=settings.batch_rows,

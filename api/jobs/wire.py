@@ -57,7 +57,7 @@ def plan_from(message: pb.Plan) -> Plan:
         if batch.first_row != row or batch.rows < 1 or batch.length < 1 or len(batch.digest) != 32:
             raise InvalidData("the plan's batches do not number the records from 1 without a gap")
         row += batch.rows
-    return Plan(layout, batches, tuple(message.warnings))
+    return Plan(layout, batches, tuple(message.warnings), message.blob_key if message.HasField("blob_key") else None)
 
 
 def spec_to(spec: Spec) -> pb.JobSpec:

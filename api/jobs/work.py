@@ -16,7 +16,7 @@ from api.database import connection as checkout
 from api.jobs import metrics
 from api.jobs.decide import Limits, Tally, Verdict, verdict
 from api.jobs.model import lane_of
-from api.jobs.store import insert_batches
+from api.jobs.store import claim_blob, insert_batches
 from api.jobs.turn import DISPATCH_LOCK, Ticket, Turn
 from jobber import faults
 from jobber.log import event
@@ -117,17 +117,21 @@ class Work:
             return cursor.rowcount == 1
 
     async def record_plan(self, job_id: str, plan: Plan) -> None:
-        """Store the plan, unless there is one, or the job has ended. An empty input succeeds at once."""
+        """Store the plan, unless there is one, or the job has ended. An empty input succeeds at once.
+
+        Raises Unavailable when the plan's blob was taken for a stray meanwhile: it has to be made anew.
+        """
         async with checkout(self.pool) as connection, connection.transaction():
             cursor = await connection.execute(
                 """UPDATE jobs.jobs
-                      SET layout = %(layout)s, total = %(total)s, batches = %(batches)s, lane = %(lane)s,
-                          warnings = %(warnings)s, changes = changes + 1,
+                      SET layout = %(layout)s, plan_blob = %(plan_blob)s, total = %(total)s, batches = %(batches)s,
+                          lane = %(lane)s, warnings = %(warnings)s, changes = changes + 1,
                           state = CASE WHEN state = 'VALIDATING' THEN 'QUEUED' ELSE state END
                     WHERE id = %(id)s AND batches IS NULL AND state IN ('QUEUED', 'VALIDATING', 'PAUSED')""",
                 {
                     "id": job_id,
                     "layout": msgjson.encode(plan.layout),
+                    "plan_blob": plan.blob_key,
                     "total": plan.rows,
                     "batches": len(plan.batches),
                     "lane": str(lane_of(len(plan.batches))),
@@ -136,6 +140,8 @@ class Work:
             )
             if cursor.rowcount == 0:
                 return
+            if plan.blob_key is not None:
+                await claim_blob(connection, plan.blob_key)
             if plan.batches:
                 await insert_batches(connection, job_id, plan.batches)
             else:
@@ -297,8 +303,8 @@ def _columns(dispatches: Sequence[tuple[BatchKey, int]]) -> list[list[str] | lis
 
 async def _specs(connection: Connection, ids: Sequence[str]) -> list[Spec]:
     cursor = await connection.execute(
-        """SELECT j.id::text, j.name, j.args, j.layout, l.body, j.inline_data, j.blob_key,
-                  j.mode, j.keys, j.dry_run, j.whole
+        """SELECT j.id::text, j.name, j.args, j.layout, l.body, CASE WHEN j.plan_blob IS NULL THEN j.inline_data END,
+                  coalesce(j.plan_blob, j.blob_key), j.mode, j.keys, j.dry_run, j.whole
              FROM jobs.jobs j LEFT JOIN jobs.lookups l ON l.id = j.lookups_id WHERE j.id = ANY (%s::uuid[])""",
         [ids],
     )

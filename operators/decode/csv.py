@@ -27,7 +27,7 @@ from operators.csv_grammar import (
     strict,
     strict_pattern,
 )
-from operators.frames import MAX_FIELD, Decoded, faults_of, is_plain, not_plain, shown
+from operators.frames import MAX_FIELD, Decoded, faults_of, is_plain, not_plain, not_text, shown
 from operators.plan.buffer import OWN_BATCH
 
 _BOM = b"\xef\xbb\xbf"
@@ -71,7 +71,7 @@ def decode_csv(data: bytes, layout: Layout, contract: Contract, first_row: int, 
     faults = []
     bad = np.zeros(starts.size, np.bool_)
     for index in suspects.tolist():
-        fault = _fault(data[starts[index] : stops[index]], len(layout.columns), dialect)
+        fault = _fault(data[starts[index] : stops[index]], layout, dialect)
         if fault is not None:
             bad[index] = True
             faults.append((first_row + index, None, *fault))
@@ -199,7 +199,7 @@ def _parse(data: bytes, layout: Layout, dialect: Dialect, expected: int, *, quot
     return frame if frame.height == expected else None
 
 
-def _fault(record: bytes, columns: int, dialect: Dialect) -> tuple[str, str] | None:
+def _fault(record: bytes, layout: Layout, dialect: Dialect) -> tuple[str, str] | None:
     """What is wrong with one record, as code and message; None when it can be taken apart."""
     if len(record) > OWN_BATCH:
         return _size(len(record))
@@ -208,12 +208,13 @@ def _fault(record: bytes, columns: int, dialect: Dialect) -> tuple[str, str] | N
     try:
         record.decode()
     except UnicodeDecodeError as fault:
-        return "ENCODING", f"byte {fault.start + 1} of the record (0x{record[fault.start]:02X}) is not UTF-8"
+        return not_text(record, fault.start, layout.encoding)
     if _CONTROL.search(record):
         return "CONTROL", "the record holds a control character"
     quoted = dialect.quote in record
     if quoted and strict_pattern(dialect).match(record) is None:
         return "QUOTE", "a quote must open a field at its start, close it at its end, and be doubled within"
+    columns = len(layout.columns)
     count = len(fields(record, dialect)) if quoted else record.count(dialect.delimiter) + 1
     if count < columns:
         return "SHORT_ROW", f"the record has {count} of {columns} fields"

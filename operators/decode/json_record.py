@@ -9,7 +9,7 @@ import numpy as np
 
 from jobber.contract import Column, Contract
 from jobber.model import Layout
-from operators.frames import CONTROL
+from operators.frames import CONTROL, not_text
 from operators.json_grammar import Scan
 from operators.plan.buffer import OWN_BATCH
 
@@ -63,7 +63,7 @@ def exact(record: bytes, layout: Layout, contract: Contract) -> tuple[list[str |
         text = record.decode()
         value = json.loads(text, object_pairs_hook=_pairs, parse_int=_Number, parse_float=_Number, parse_constant=_constant)
     except UnicodeDecodeError as fault:
-        return [], [(None, "ENCODING", f"byte {fault.start + 1} of the record (0x{record[fault.start]:02X}) is not UTF-8")]
+        return [], [(None, *not_text(record, fault.start, layout.encoding))]
     except _Duplicate as fault:
         return [], [(None, "DUPLICATE_KEY", f"the key {str(fault)[:60]!r} stands twice")]
     except ValueError as fault:

@@ -1,41 +1,51 @@
 """Planning: cut an input into batches of whole records, in one streaming pass. A broken structure is found here."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from jobber.contract import Contract
-from jobber.model import Format, InputOptions, Layout, Plan
-from operators.plan.buffer import Buffer
+from jobber.digest import digest_of
+from jobber.model import Format, InputOptions, Layout, Plan, PlannedBatch
+from operators.plan.buffer import Buffer, Piece
 from operators.plan.csv import plan_csv
 from operators.plan.detect import detect
 from operators.plan.json_array import plan_json
 from operators.plan.ndjson import plan_ndjson
 
-__all__ = ["plan"]
+__all__ = ["Piece", "pieces", "plan", "warnings_of"]
 
 _PLANNERS = {Format.CSV: plan_csv, Format.NDJSON: plan_ndjson, Format.JSON: plan_json}
 
 
 def plan(windows: Iterable[bytes], contract: Contract, options: InputOptions) -> Plan:
-    """The plan of an input that is given as windows of bytes, cut anywhere.
+    """The plan of an input that can be read in parts as it is: its batches are ranges of its own bytes.
 
-    Batches hold whole records, about `options.batch_bytes` each and at most `options.batch_rows`; memory stays within a few
-    windows. Raises StructureFault when the input as a whole cannot be loaded.
+    It is given as windows of bytes, cut anywhere. Batches hold whole records, about `options.batch_bytes` each and at most
+    `options.batch_rows`; memory stays within a few windows. Raises StructureFault when the input as a whole cannot be loaded.
     """
-    buffer = Buffer(windows)
-    form = detect(buffer, options)
     layout, batches = None, []
-    for step in _PLANNERS[form](buffer, contract, options):
+    for step in pieces(windows, contract, options):
         if isinstance(step, Layout):
             layout = step
-            continue
-        batch = buffer.take(step)
-        if batch is not None:
-            batches.append(batch)
+        else:
+            digest = digest_of(step.data)
+            batches.append(PlannedBatch(step.offset, len(step.data), step.first_row, step.rows, digest, step.plain))
     assert layout is not None
-    return Plan(layout, tuple(batches), _warnings(layout))
+    return Plan(layout, tuple(batches), warnings_of(layout))
 
 
-def _warnings(layout: Layout) -> tuple[str, ...]:
+def pieces(windows: Iterable[bytes], contract: Contract, options: InputOptions) -> Iterator[Layout | Piece]:
+    """The layout of a text in UTF-8, then its batches one by one. Raises StructureFault."""
+    buffer = Buffer(windows)
+    form = detect(buffer, options)
+    for step in _PLANNERS[form](buffer, contract, options):
+        if isinstance(step, Layout):
+            yield step
+        elif (piece := buffer.take(step)) is not None:
+            yield piece
+
+
+def warnings_of(layout: Layout) -> tuple[str, ...]:
+    """Sentences for the submitter about what an input with this layout has beyond the contract."""
     unknown = [name for name in layout.columns if name not in layout.fields.values()]
     if not unknown:
         return ()

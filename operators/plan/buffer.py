@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobber.digest import digest_of
 from jobber.errors import StructureFault
-from jobber.model import InputOptions, PlannedBatch
+from jobber.model import InputOptions
 from operators.csv_grammar import Bytes, Places
 from operators.frames import is_plain
 
@@ -29,6 +28,20 @@ class Cut:
     stop: int | None = None
     #: Whether its structure was seen to be without fault; whether its text is, `Buffer.take` looks.
     regular: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A batch's records, as they stand in the input."""
+
+    #: Bytes of the input before it.
+    offset: int
+    data: bytes
+    #: Row number of the first record, from 1.
+    first_row: int
+    rows: int
+    #: As of `PlannedBatch`.
+    plain: bool = False
 
 
 def cut_of(starts: Places, stops: Places, size: int, options: InputOptions, *, regular: bool = False) -> Cut:
@@ -104,16 +117,16 @@ class Buffer:
         self._place += size
         self.offset += size
 
-    def take(self, cut: Cut) -> PlannedBatch | None:
+    def take(self, cut: Cut) -> Piece | None:
         """The batch of the cut, and go on behind it; None when it holds no record."""
         start, stop = cut.start, cut.size if cut.stop is None else cut.stop
         if cut.rows == 1 and stop - start > MAX_RECORD:
             raise too_long(self.row)
-        batch = None
+        piece = None
         if cut.rows:
             data = self._data[self._place + start : self._place + stop]
             plain = cut.regular and is_plain(data)
-            batch = PlannedBatch(self.offset + start, stop - start, self.row, cut.rows, digest_of(data), plain)
+            piece = Piece(self.offset + start, data, self.row, cut.rows, plain)
             self.row += cut.rows
         self.drop(cut.size)
-        return batch
+        return piece

@@ -22,6 +22,7 @@ from operators.csv_grammar import (
     strange,
     strict,
 )
+from operators.encoding import UTF8, canonical
 from operators.frames import CONTROL, MAX_FIELD
 from operators.plan.buffer import MAX_RECORD, OWN_BATCH, Buffer, Cut, cut_of, further, too_long
 from operators.plan.ndjson import check_mapping
@@ -164,7 +165,7 @@ def read_header(buffer: Buffer, dialect: Dialect, contract: Contract, options: I
     try:
         names = tuple(field.decode().strip() for field in fields(line, dialect))
     except UnicodeDecodeError as fault:
-        raise StructureFault("ENCODING", f"The header is not UTF-8 ({fault.reason}); save the file as UTF-8.") from fault
+        raise StructureFault("ENCODING", _not_text(fault, options)) from fault
     if len(names) > MAX_COLUMNS:
         raise StructureFault("HEADER", f"The header has {len(names):,} columns; at most {MAX_COLUMNS:,} are read.")
     strange = next((name for name in names if CONTROL.search(name)), None)
@@ -178,6 +179,13 @@ def read_header(buffer: Buffer, dialect: Dialect, contract: Contract, options: I
         delimiter=options.delimiter,
         quote=options.quote,
     )
+
+
+def _not_text(fault: UnicodeDecodeError, options: InputOptions) -> str:
+    if canonical(options.encoding) != UTF8:
+        return f"The header holds bytes that are no {options.encoding}."
+    seen = f"The header is not UTF-8 ({fault.reason}: 0x{fault.object[fault.start]:02X})"
+    return f'{seen}; save the file as UTF-8, or name its own in the option encoding, "windows-1252" for example.'
 
 
 def match_columns(names: tuple[str, ...], contract: Contract, options: InputOptions) -> dict[str, str]:

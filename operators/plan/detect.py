@@ -10,33 +10,26 @@ from operators.plan.buffer import Buffer
 LOOK = 64 << 10
 
 _FOREIGN = (
-    (b"\x1f\x8b", "FORMAT", "It is compressed with gzip; unpack it first."),
-    (b"\x28\xb5\x2f\xfd", "FORMAT", "It is compressed with zstd; unpack it first."),
-    (b"PK\x03\x04", "FORMAT", "It is a zip archive; unpack it and upload the file itself."),
-    (b"PAR1", "FORMAT", "It is a Parquet file, which this version does not load."),
-    (b"BZh", "FORMAT", "It is compressed with bzip2; unpack it first."),
-    (b"\xfd7zXZ", "FORMAT", "It is compressed with xz; unpack it first."),
-    (b"%PDF", "FORMAT", "It is a PDF document."),
-    (b"\xff\xfe", "ENCODING", "It is UTF-16; save it as UTF-8."),
-    (b"\xfe\xff", "ENCODING", "It is UTF-16; save it as UTF-8."),
+    (b"\x1f\x8b", "It is compressed with gzip more than once; unpack it first."),
+    (b"\x28\xb5\x2f\xfd", "It is compressed with zstd more than once; unpack it first."),
+    (b"PK\x03\x04", "It is a zip archive; unpack it and upload the file itself."),
+    (b"PAR1", "It is a Parquet file, which this version does not load."),
+    (b"BZh", "It is compressed with bzip2; unpack it first."),
+    (b"\xfd7zXZ", "It is compressed with xz; unpack it first."),
+    (b"%PDF", "It is a PDF document."),
+    (b"\0\0\0\0", "It begins with NUL characters, which no text has."),
 )
-_UTF8 = {"utf-8", "utf8", "utf-8-sig", "ascii", "us-ascii"}
 
 
 def detect(buffer: Buffer, options: InputOptions) -> Format:
-    """The format, as told or as seen; drops a byte-order mark. Raises StructureFault."""
+    """The format of a text in UTF-8, as told or as seen; drops a byte-order mark. Raises StructureFault."""
     buffer.fill(LOOK)
     head = buffer.bytes()[:LOOK]
     if not head:
         raise StructureFault("EMPTY", "The file is empty.")
-    for magic, fault, message in _FOREIGN:
+    for magic, message in _FOREIGN:
         if head.startswith(magic) and (magic != b"BZh" or head[4:10] == b"1AY&SY"):  # "BZh" alone might be a column's name
-            raise StructureFault(fault, message)
-    # UTF-16 without a mark: nearly every other byte of a header or of a key is NUL.
-    if any(half.count(0) * 4 > len(half) * 3 for half in (head[0:256:2], head[1:256:2])):
-        raise StructureFault("ENCODING", "It looks like UTF-16 (every other byte is NUL); save it as UTF-8.")
-    if options.encoding.lower() not in _UTF8:
-        raise StructureFault("ENCODING", f"This version reads UTF-8; {options.encoding!r} is not served.")
+            raise StructureFault("FORMAT", message)
     if head.startswith(b"\xef\xbb\xbf"):
         buffer.drop(3)
         head = head[3:]

@@ -79,7 +79,7 @@ def _orphans(database: Database, blobs: Path) -> list[str]:
     named = {
         row[0]
         for row in database.rows(
-            "SELECT blob_key FROM jobs.uploads UNION SELECT blob_key FROM jobs.jobs WHERE blob_key IS NOT NULL"
+            "SELECT blob_key FROM jobs.uploads UNION SELECT unnest(ARRAY[blob_key, plan_blob]) FROM jobs.jobs"
         )
     }
     return sorted({str(path.relative_to(blobs)) for path in blobs.rglob("*") if path.is_file()} - named)

@@ -4,6 +4,7 @@ A system arms several points at once; each fires once, whoever comes by, and lea
 several systems, because `up` waits longer and longer before it starts again what ends early.
 """
 
+import gzip
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -75,6 +76,10 @@ def dispatching(system: System, folder: Path) -> None:
 
 def planning(system: System, folder: Path) -> None:
     loads(system, folder)
+    packed = folder / "packed.csv.gz"
+    packed.write_bytes(gzip.compress(write(folder / "packed.csv", ROWS).read_bytes()))
+    stored = persist(lambda: system.client.upload(packed))
+    expect_exact(system, ended(system.client, submit(system.client, "LoadProducts", {"uploadId": stored["id"]}), 90), ROWS)
     (folder / "broken.csv").write_text('name,price\none,1\n"two,2\n')
     stored = persist(lambda: system.client.upload(folder / "broken.csv"))
     job = ended(system.client, submit(system.client, "LoadProducts", {"uploadId": stored["id"]}))
@@ -169,6 +174,7 @@ GROUPS: Mapping[str, Group] = {
         planning,
         (
             *("plan.before_claim", "claim_plan.before_commit", "claim_plan.after_commit", "plan.after_claim"),
+            "plan.after_blob",
             *("plan.before_record", "record_plan.before_commit", "record_plan.after_commit", "plan.after_record"),
             *("record_fault.before_commit", "record_fault.after_commit", "plan.after_settle"),
         ),

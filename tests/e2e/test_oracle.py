@@ -1,6 +1,7 @@
 """DuckDB reads the same input and says what must have become of every record; the tables and the rejects must agree."""
 
 import csv
+import gzip
 import io
 from decimal import Decimal
 from pathlib import Path
@@ -39,15 +40,21 @@ def faults(system: System, job: Job) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", ["products.csv", "products.ndjson", "products.json"])
-@pytest.mark.parametrize("count", [400, 20_000])
-def test_every_record_ends_as_the_oracle_says(system: System, tmp_path: Path, name: str, count: int) -> None:
+@pytest.mark.parametrize(("count", "compressed"), [(400, False), (20_000, False), (20_000, True)])
+def test_every_record_ends_as_the_oracle_says(
+    system: System, tmp_path: Path, name: str, count: int, *, compressed: bool
+) -> None:
     path = (write_csv if name.endswith(".csv") else write_json)(tmp_path / name, count, seed=count)
+    upload = path
+    if compressed:
+        upload = path.with_suffix(path.suffix + ".gz")
+        upload.write_bytes(gzip.compress(path.read_bytes()))
     charges = {category: Decimal(charge) for category, charge in system.rows("SELECT name, charge FROM products.categories")}
     verdict = judge(path, charges)
     assert len(verdict.loaded) > count * 0.9
     assert len(verdict.rejected) > count * 0.02
 
-    stored = system.client.upload(path)
+    stored = system.client.upload(upload)
     job = ended(system.client, system.client.execute("LoadProducts", {"fileName": stored["id"]}))
 
     assert (job.state, job.error) == (State.PARTIAL, None)

@@ -27,7 +27,8 @@ from jobber.settings import TransportSettings
 from jobber.transport import Message
 from jobber.transport.connect import open_publisher
 from operators import arrow
-from operators.plan import plan
+from operators.pack import Packing
+from operators.plan import pieces, plan
 from protos import client
 from protos.jobber.jobs.v1 import jobs_pb2
 from protos.jobber.jobs.v1.jobs_pb2_grpc import JobsServiceServicer, add_JobsServiceServicer_to_server
@@ -288,11 +289,18 @@ class Peers:
         name: str = "LoadProducts",
         inline: bool = True,
         options: InputOptions | None = None,
+        packed: bool = False,
         **charges: str,
     ) -> list[Key]:
         """A job, planned but not published; the keys of its batches."""
         job_id = uuid7()
-        made = plan([data], Contract.of(find(name).contract), options or InputOptions())
+        contract, options = Contract.of(find(name).contract), options or InputOptions()
+        if packed:
+            packing = Packing(pieces([data], contract, options), "utf-8")
+            data = b"".join(packing)
+            made = packing.plan("plans/1")
+        else:
+            made = plan([data], contract, options)
         blob = "" if inline else self.store(data)
         lookups = msgspec.json.encode({"charges": charges})
         self.jobs.specs[job_id] = jobs_pb2.JobSpec(

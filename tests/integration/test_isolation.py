@@ -1,6 +1,7 @@
 """Records that end whoever reads them are found and rejected, in every way in which a process ends; nobody else is."""
 
 import errno
+import gzip
 import os
 import subprocess
 import sys
@@ -15,15 +16,18 @@ import polars as pl
 import psutil
 import pytest
 
+from jobber.blobs.store import Blobs
 from jobber.contract import Contract
 from jobber.errors import StructureFault, Unavailable
 from jobber.job import discover, find
 from jobber.model import BatchKey, Format, InputOptions
 from operators import arrow, rejects
+from operators.pack import unpack
 from operators.plan import plan
 from pipelines.isolated import Server
 from pipelines.isolated_wire import Part, Ready, Unable, answer_of, encode
 from pipelines.isolation import Isolation
+from pipelines.opened import Planner
 from pipelines.signs import Superseded
 from pipelines.work import Batch, Failed, Planned, PlanTask, Prepared, Read, Source, Spec, Unplannable
 from tests.support.poison import WAYS
@@ -292,10 +296,14 @@ def task(folder: Path, data: bytes) -> PlanTask:
     return PlanTask(JOB, 5, 4, find("Poisonous"), Source(blob_key="input"), InputOptions())
 
 
+def planner(folder: Path) -> Planner:
+    return Planner(Blobs(folder.as_uri()), 1 << 30)
+
+
 def test_a_suspect_input_is_planned_as_any_other(isolation: Isolation, tmp_path: Path) -> None:
     data = b"name,price\n" + b"".join(b"%d,1.50\n" % number for number in range(2_000_000))
     seen: list[int] = []
-    made = isolation.plan(task(tmp_path, data), tmp_path.as_uri(), lambda: seen.append(1))
+    made = isolation.plan(task(tmp_path, data), planner(tmp_path), lambda: seen.append(1))
     assert isinstance(made, Planned)
     assert made.plan == plan([data], Contract.of(find("Poisonous").contract), InputOptions())
     assert len(made.plan.batches) > 1
@@ -303,18 +311,28 @@ def test_a_suspect_input_is_planned_as_any_other(isolation: Isolation, tmp_path:
 
 
 def test_a_broken_suspect_input_says_what_is_broken(isolation: Isolation, tmp_path: Path) -> None:
-    made = isolation.plan(task(tmp_path, b'name,price\n"open'), tmp_path.as_uri(), lambda: None)
+    made = isolation.plan(task(tmp_path, b'name,price\n"open'), planner(tmp_path), lambda: None)
     assert isinstance(made, Unplannable)
     assert made.code == "QUOTE"
     with pytest.raises(StructureFault):
         plan([b'name,price\n"open'], Contract.of(find("Poisonous").contract), InputOptions())
 
 
+def test_a_suspect_input_that_is_compressed_gets_a_blob_of_its_own(isolation: Isolation, tmp_path: Path) -> None:
+    data = b"name,price\n" + b"".join(b"%d,1.50\n" % number for number in range(1_000))
+    made = isolation.plan(task(tmp_path, gzip.compress(data)), planner(tmp_path), lambda: None)
+    assert isinstance(made, Planned)
+    assert made.plan.rows == 1_000
+    (path,) = (tmp_path / "plans").iterdir()
+    assert made.plan.blob_key == f"plans/{path.name}"
+    assert data.endswith(unpack(path.read_bytes()))
+
+
 def test_an_input_that_ends_whoever_plans_it_cannot_be_planned(tmp_path: Path) -> None:
     # One record of 100 MB, and memory for much less.
     small = Isolation(memory=24 << 20, seconds=2, modules=MODULES)
     try:
-        made = small.plan(task(tmp_path, b'name,price\n"' + b"x" * (100 << 20) + b'",1\n'), tmp_path.as_uri(), lambda: None)
+        made = small.plan(task(tmp_path, b'name,price\n"' + b"x" * (100 << 20) + b'",1\n'), planner(tmp_path), lambda: None)
     finally:
         small.close()
     assert isinstance(made, Unplannable)

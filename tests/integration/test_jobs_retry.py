@@ -68,6 +68,15 @@ async def test_what_was_never_planned_is_planned_anew(room: Room) -> None:
     assert await room.state(child) is State.QUEUED
 
 
+async def test_a_child_reads_the_blob_of_its_parents_plan(room: Room) -> None:
+    parent = await left_with_two_of_four(room)
+    async with room.pool.connection() as session:
+        await session.execute("UPDATE jobs.jobs SET plan_blob = 'plans/1' WHERE id = %s", [parent])
+    child, _ = await retry(room.pool, parent, OWNER)
+    _, specs = await room.work.claim(await room.dispatched())
+    assert [(spec.job_id, spec.blob_key, spec.inline) for spec in specs] == [(child, "plans/1", None)]
+
+
 async def test_what_cannot_be_retried_says_why(room: Room) -> None:
     running = await room.submit(1)
     with pytest.raises(InvalidState, match="QUEUED"):

@@ -181,6 +181,39 @@ async def test_a_plan_is_recorded_once(room: Room) -> None:
     assert (job.state, job.batches, job.total) == (State.QUEUED, 2, 20)
 
 
+async def blob_of(room: Room, job_id: str) -> list[str | None]:
+    """Where the batches of the job's specs are."""
+    async with room.pool.connection() as session:
+        await session.execute("UPDATE jobs.jobs SET inline_data = NULL, blob_key = 'uploads/1' WHERE id = %s", [job_id])
+    dispatches = await room.dispatched()
+    _, specs = await room.work.claim(dispatches)
+    return [spec.blob_key for spec in specs]
+
+
+async def test_batches_are_ranges_of_the_blob_that_the_first_plan_was_made_with(room: Room) -> None:
+    job_id = await room.submit(None)
+    await room.work.record_plan(job_id, replace(plan_of(2), blob_key="plans/1"))
+    await room.work.record_plan(job_id, replace(plan_of(2), blob_key="plans/2"))
+    assert await blob_of(room, job_id) == ["plans/1"]
+
+
+async def test_a_plan_whose_blob_may_be_deleted_is_not_recorded(room: Room) -> None:
+    async with room.pool.connection() as session:
+        await session.execute("INSERT INTO jobs.strays (blob_key, doomed_at) VALUES ('plans/1', clock_timestamp())")
+        await session.execute("INSERT INTO jobs.strays (blob_key) VALUES ('plans/2')")
+    job_id = await room.submit(None)
+    with pytest.raises(Unavailable):
+        await room.work.record_plan(job_id, replace(plan_of(1), blob_key="plans/1"))
+    job = await room.store.job(job_id, OWNER)
+    assert job is not None
+    assert job.batches is None
+    await room.work.record_plan(job_id, replace(plan_of(1), blob_key="plans/2"))
+    assert await blob_of(room, job_id) == ["plans/2"]
+    async with room.pool.connection() as session:
+        cursor = await session.execute("SELECT blob_key FROM jobs.strays")
+        assert await cursor.fetchall() == [("plans/1",)]
+
+
 async def test_a_file_level_fault_fails_the_job_with_nothing_planned(room: Room) -> None:
     job_id = await room.submit(None)
     await room.dispatcher.round()

@@ -45,6 +45,17 @@ def test_rejects_travel_with_the_load(around: Peers) -> None:
     ]
 
 
+def test_packed_batches_load_as_others_do(around: Peers) -> None:
+    data = b"name,price\n" + b"".join(b"P%d,%d\n" % (number, number - 1) for number in range(100)) + b"bad\n"
+    keys = around.add(data, inline=False, options=InputOptions(batch_rows=40), packed=True)
+    assert len(keys) == 3
+    with flowing(around):
+        around.publish(keys, "LoadProducts.bulk")
+        until(lambda: len(around.jobs.receipts) == 3 and around.waiting() == 0)
+    receipts = [around.jobs.receipts[key] for key in keys]
+    assert [(receipt.inserted, receipt.rejected) for receipt in receipts] == [(39, 1), (40, 0), (20, 1)]
+
+
 def test_a_computing_job_makes_its_receipt_here(around: Peers) -> None:
     with flowing(around):
         keys = around.submit(b'[{"iterations": 10}, {"iterations": -1}]', name="Fibonacci", topic="Fibonacci.fast")

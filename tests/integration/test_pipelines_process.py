@@ -1,6 +1,7 @@
 """The executor as processes: starting, planning, stopping, and what a kill in mid-load leaves."""
 
 import contextlib
+import gzip
 import json
 import os
 import signal
@@ -18,8 +19,10 @@ import msgspec
 import psutil
 import pytest
 
+from jobber.digest import digest_of
 from jobber.local.postgres import free_port
 from jobber.model import InputOptions, Layout
+from operators.pack import unpack
 from protos.jobber.jobs.v1 import jobs_pb2
 from tests.integration.peers import Peers, csv_of, peers, until
 
@@ -90,21 +93,36 @@ def test_inputs_are_planned(around: Peers) -> None:
     with executor(around) as process:
         small = around.ask_plan(inline(b'[{"name": "A", "price": 1}]'))
         large = around.ask_plan(in_blob(around.store(data)), InputOptions(batch_rows=300))
+        compressed = around.ask_plan(in_blob(around.store(gzip.compress(data))), InputOptions(batch_rows=300))
+        cut = around.ask_plan(in_blob(around.store(gzip.compress(data)[:-5])), InputOptions(batch_rows=300))
+        empty = around.ask_plan(in_blob(around.store(gzip.compress(b"name,price\n"))))
         broken = around.ask_plan(inline(b"nothing,like,it\n1,2,3\n"))
         missing = around.ask_plan(in_blob("not-there"))
         unknown = around.ask_plan(inline(b"[]"))
         around.jobs.specs[unknown].name = "Gone"
         odd = around.ask_plan(inline(b"[]"))
         around.jobs.specs[odd].layout = b'{"format": 7}'
-        until(lambda: len(around.jobs.plans) == 6 and around.waiting() == 0, 30)
+        until(lambda: len(around.jobs.plans) == 9 and around.waiting() == 0, 30)
         assert process.end() == 0
     made = around.jobs.plans[large].plan
     assert [batch.rows for batch in made.batches] == [300, 300, 300, 100]
     assert [batch.first_row for batch in made.batches] == [1, 301, 601, 901]
     assert msgspec.json.decode(made.layout, type=Layout).columns == ("name", "category", "price", "stock")
     assert [batch.rows for batch in around.jobs.plans[small].plan.batches] == [1]
-    codes = [around.jobs.plans[job].failure.code for job in (broken, missing, unknown, odd)]
-    assert codes == ["HEADER", "INPUT_MISSING", "UNKNOWN_JOB", "INTERNAL"]
+    codes = [around.jobs.plans[job].failure.code for job in (broken, missing, unknown, odd, cut)]
+    assert codes == ["HEADER", "INPUT_MISSING", "UNKNOWN_JOB", "INTERNAL", "CORRUPT"]
+    # What was compressed is planned alike, as a blob of its own; nothing is left of those that failed, or had no record.
+    packed = around.jobs.plans[compressed].plan
+    assert [(batch.first_row, batch.rows) for batch in packed.batches] == [
+        (batch.first_row, batch.rows) for batch in made.batches
+    ]
+    assert not around.jobs.plans[empty].plan.HasField("blob_key")
+    assert [f"plans/{path.name}" for path in (around.folder / "plans").iterdir()] == [packed.blob_key]
+    blob = (around.folder / packed.blob_key).read_bytes()
+    parts = [blob[batch.offset : batch.offset + batch.length] for batch in packed.batches]
+    assert [digest_of(part) for part in parts] == [batch.digest for batch in packed.batches]
+    assert data.endswith(b"".join(map(unpack, parts)))
+    assert not list((around.folder / ".incoming").iterdir())
 
 
 def test_a_plan_whose_reply_is_lost_or_whose_service_is_away_is_recorded_once(around: Peers) -> None:

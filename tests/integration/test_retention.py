@@ -155,6 +155,21 @@ async def test_an_upload_goes_when_no_job_uses_it_any_more(room: Room) -> None:
     assert await room.store.upload(OWNER, used.id) is None
 
 
+async def test_the_blob_of_a_plan_goes_with_the_last_job_that_reads_it(room: Room) -> None:
+    key, recorded = f"plans/{uuid7()}", f"plans/{uuid7()}"
+    job_id, other = await room.job(), await room.job(ended="1 day")
+    await room.stray(key)
+    await room.stray(recorded, old=True)  # its planner was killed, or another one was first
+    room.sql("UPDATE jobs.jobs SET plan_blob = %s WHERE id = ANY (%s::uuid[])", key, [job_id, other])
+    await room.retention.round()
+    assert not room.kept(job_id)
+    assert room.files() == {key}
+    room.sql("UPDATE jobs.jobs SET ended_at = ended_at - interval '31 days' WHERE id = %s", other)
+    await room.retention.round()
+    assert room.files() == set()
+    assert room.sql("SELECT count(*) FROM jobs.jobs WHERE plan_blob IS NOT NULL") == [(0,)]
+
+
 async def test_an_upload_that_a_submission_holds_does_not_expire_under_it(room: Room) -> None:
     upload = await room.upload(old=True)
     reached, go_on = asyncio.Event(), asyncio.Event()

@@ -122,7 +122,7 @@ def blobs(system: System) -> set[str]:
 
 def stray_blobs(system: System) -> set[str]:
     """Those that no upload and no job refers to."""
-    used = "SELECT blob_key FROM jobs.uploads UNION SELECT blob_key FROM jobs.jobs WHERE blob_key IS NOT NULL"
+    used = "SELECT blob_key FROM jobs.uploads UNION SELECT unnest(ARRAY[blob_key, plan_blob]) FROM jobs.jobs"
     return blobs(system) - {key for (key,) in system.rows(used)}
 
 

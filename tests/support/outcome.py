@@ -15,7 +15,9 @@ from operators import rejects
 from operators.check import check
 from operators.decode import Decoded, decode
 from operators.enrich import enrich
-from operators.plan import plan
+from operators.opening import opened
+from operators.pack import Packing, unpack
+from operators.plan import pieces, plan
 
 discover()
 CHARGES: Mapping[str, Mapping[str, str]] = {"charges": {"Books": "1.50"}}
@@ -52,11 +54,21 @@ class Outcome:
         return sorted({row for row, _, _ in self.faults})
 
 
-def planned(data: bytes, *, window: int = 8 << 20, name: str = "LoadProducts", **options: Any) -> Plan:
-    """The plan, held against its promises: whole records in order, none twice, of the bytes that are named."""
-    asked = InputOptions(**options)
+def planned(
+    data: bytes, *, window: int = 8 << 20, name: str = "LoadProducts", limit: int = 1 << 40, **options: Any
+) -> tuple[Plan, bytes]:
+    """The plan and the bytes that it refers to, held against its promises: whole records in order, none twice."""
+    asked, contract = InputOptions(**options), Contract.of(find(name).contract)
     windows = (data[start : start + window] for start in range(0, len(data), window))
-    made = plan(windows, Contract.of(find(name).contract), asked)
+    text = opened(windows, asked, limit)
+    if text.as_it_is:
+        made = plan(text.windows, contract, asked)
+    else:
+        packing = Packing(pieces(text.windows, contract, asked), text.encoding)
+        data = b"".join(packing)
+        made = packing.plan("plans/1")
+        assert (made.blob_key is None) is (not made.batches)
+    assert made.layout.packed is not text.as_it_is
     end, row = 0, 1
     for batch in made.batches:
         assert batch.offset >= end
@@ -66,12 +78,14 @@ def planned(data: bytes, *, window: int = 8 << 20, name: str = "LoadProducts", *
         assert batch.digest == blake3(data[batch.offset : end]).digest()
     assert end <= len(data)
     assert made.rows == row - 1
-    return made
+    return made, data
 
 
 def both_ways(data: bytes, batch: PlannedBatch, layout: Layout, contract: Contract) -> Decoded:
     """The records of the batch; a plain one must come out the same when it is not known to be plain."""
     part = data[batch.offset : batch.offset + batch.length]
+    if layout.packed:
+        part = unpack(part)
     looked = decode(part, layout, contract, batch.first_row)
     if not batch.plain:
         return looked
@@ -88,7 +102,7 @@ def outcome(data: bytes, *, window: int = 8 << 20, name: str = "LoadProducts", *
     kind = find(name)
     contract = Contract.of(kind.contract)
     try:
-        made = planned(data, window=window, name=name, **options)
+        made, data = planned(data, window=window, name=name, **options)
     except StructureFault as fault:
         return Outcome(fault=fault.fault, message=fault.message)
     found = Outcome(warnings=made.warnings, batches=tuple(batch.rows for batch in made.batches))

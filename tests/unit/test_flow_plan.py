@@ -9,6 +9,7 @@ import pytest
 from jobber.job import discover, find
 from jobber.model import InputOptions
 from jobber.transport import Delivery
+from pipelines.opened import Planner
 from pipelines.plan import PlanSteps
 from pipelines.signs import RENEW_EVERY
 from pipelines.work import Planned, Planning, PlanTask, Source
@@ -53,7 +54,7 @@ class Blobs:
 def scanned(jobs: Any, blobs: Any) -> Planning:
     discover(())
     task = PlanTask(JOB, 7, 1, find("LoadProducts"), Source(blob_key="b"), InputOptions())
-    steps = PlanSteps(jobs, blobs, threading.Event(), cast("Isolation", None), blobs.clock)
+    steps = PlanSteps(jobs, Planner(blobs, 1 << 30), threading.Event(), cast("Isolation", None), blobs.clock)
     return steps.scan(Planning(Delivery("t", b"", None), task))
 
 

@@ -41,8 +41,8 @@ def test_a_plan_does_not_depend_on_how_the_input_arrives(
     form: Format, names: list[str], window: int, size: int, rows: int
 ) -> None:
     data = write(names, form)
-    made = planned(data, format=form, batch_bytes=size, batch_rows=rows)
-    assert planned(data, format=form, batch_bytes=size, batch_rows=rows, window=window) == made
+    made, _ = planned(data, format=form, batch_bytes=size, batch_rows=rows)
+    assert planned(data, format=form, batch_bytes=size, batch_rows=rows, window=window) == (made, data)
     assert made.rows == len(names)
     for batch in made.batches:
         assert batch.length <= size + 1 or batch.rows == 1
@@ -50,9 +50,9 @@ def test_a_plan_does_not_depend_on_how_the_input_arrives(
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_batches_are_about_as_large_as_they_may_be(form: Format) -> None:
-    made = planned(write(["x" * 50] * 2_000, form), format=form, batch_bytes=10_000)
+    made, _ = planned(write(["x" * 50] * 2_000, form), format=form, batch_bytes=10_000)
     assert all(9_000 < batch.length <= 10_000 for batch in made.batches[:-1])
-    made = planned(write(["x" * 50] * 2_000, form), format=form, batch_rows=300)
+    made, _ = planned(write(["x" * 50] * 2_000, form), format=form, batch_rows=300)
     assert [batch.rows for batch in made.batches] == [300] * 6 + [200]
     assert made.batches[1].first_row == 301
 
@@ -60,7 +60,7 @@ def test_batches_are_about_as_large_as_they_may_be(form: Format) -> None:
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_batch_never_holds_the_header_or_what_parts_records(form: Format) -> None:
     data = write(["Cup", "Pot"], form)
-    (batch,) = planned(data, format=form).batches
+    (batch,) = planned(data, format=form)[0].batches
     content = data[batch.offset : batch.offset + batch.length]
     assert content.startswith(b'"Cup"' if form is Format.CSV else b'{"name"')
     assert content.rstrip().endswith(b",1" if form is Format.CSV else b"}")
@@ -68,10 +68,10 @@ def test_a_batch_never_holds_the_header_or_what_parts_records(form: Format) -> N
 
 
 def test_the_layout_says_how_to_read_it() -> None:
-    layout = planned(b"Price,NAME,extra\n1,Cup,x\n", delimiter=",").layout
+    layout = planned(b"Price,NAME,extra\n1,Cup,x\n", delimiter=",")[0].layout
     assert layout.columns == ("Price", "NAME", "extra")
     assert layout.fields == {"name": "NAME", "price": "Price"}
-    assert planned(b"[]").layout.fields == {column.name: column.name for column in CONTRACT.columns}
+    assert planned(b"[]")[0].layout.fields == {column.name: column.name for column in CONTRACT.columns}
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_the_layout_says_how_to_read_it() -> None:
     ],
 )
 def test_the_format_is_told_by_the_content(data: bytes, form: Format) -> None:
-    assert planned(data).layout.format is form
+    assert planned(data)[0].layout.format is form
 
 
 def test_a_huge_record_has_a_batch_of_its_own() -> None:
     huge = "x" * (9 << 20)
     for form in FORMATS:
-        made = planned(write(["a", "b", huge, "c", huge], form), format=form)
+        made, _ = planned(write(["a", "b", huge, "c", huge], form), format=form)
         assert [batch.rows for batch in made.batches] == [2, 1, 1, 1]
 
 

@@ -53,6 +53,8 @@ CREATE TABLE jobs.jobs (
     warnings text[] NOT NULL DEFAULT '{}',
     -- The plan; null until it is recorded, and never changed after.
     layout bytea,
+    -- A blob of the job's own that its batches are ranges of: the input could not be read in parts as it is.
+    plan_blob text,
     total bigint,
     batches integer,
     lane text CHECK (lane IN ('fast', 'bulk')),
@@ -77,6 +79,7 @@ CREATE TABLE jobs.jobs (
 );
 CREATE INDEX jobs_by_upload ON jobs.jobs (upload_id) WHERE upload_id IS NOT NULL;
 CREATE INDEX jobs_by_blob ON jobs.jobs (blob_key) WHERE blob_key IS NOT NULL;
+CREATE INDEX jobs_by_plan_blob ON jobs.jobs (plan_blob) WHERE plan_blob IS NOT NULL;
 CREATE INDEX jobs_kept ON jobs.jobs (ended_at) WHERE ended_at IS NOT NULL AND expired_at IS NULL;
 CREATE UNIQUE INDEX jobs_idempotency ON jobs.jobs (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX jobs_of_owner ON jobs.jobs (owner_id, number DESC);

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from protos.jobber.v1 import receipt_pb2 as jobber_dot_v1_dot_receipt__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19jobber/jobs/v1/jobs.proto\x12\x0ejobber.jobs.v1\x1a\x17jobber/v1/receipt.proto\"g\n\x07JobSpec\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04\x61rgs\x18\x03 \x01(\x0c\x12\x0e\n\x06layout\x18\x04 \x01(\x0c\x12\x0f\n\x07lookups\x18\x05 \x01(\x0c\x12\x0f\n\x07writing\x18\x06 \x01(\x0c\"N\n\x06Source\x12\x10\n\x06inline\x18\x01 \x01(\x0cH\x00\x12)\n\x04\x62lob\x18\x02 \x01(\x0b\x32\x19.jobber.jobs.v1.BlobRangeH\x00\x42\x07\n\x05place\"8\n\tBlobRange\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\"I\n\x10\x43laimPlanRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64ispatch_no\x18\x02 \x01(\x05\x12\x10\n\x08\x65xecutor\x18\x03 \x01(\t\";\n\x11\x43laimPlanResponse\x12&\n\x04task\x18\x01 \x01(\x0b\x32\x18.jobber.jobs.v1.PlanTask\"\x92\x01\n\x08PlanTask\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.jobber.jobs.v1.JobSpec\x12&\n\x06source\x18\x02 \x01(\x0b\x32\x16.jobber.jobs.v1.Source\x12\x13\n\x0b\x62\x61tch_bytes\x18\x03 \x01(\x05\x12\x12\n\nbatch_rows\x18\x04 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\"7\n\x10RenewPlanRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64ispatch_no\x18\x02 \x01(\x05\"!\n\x11RenewPlanResponse\x12\x0c\n\x04held\x18\x01 \x01(\x08\"\x82\x01\n\x0cPlannedBatch\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0e\n\x06length\x18\x02 \x01(\x03\x12\x11\n\tfirst_row\x18\x03 \x01(\x03\x12\x0c\n\x04rows\x18\x04 \x01(\x05\x12\x12\n\x06sha256\x18\x05 \x01(\x0c\x42\x02\x18\x01\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\x12\r\n\x05plain\x18\x07 \x01(\x08\"W\n\x04Plan\x12\x0e\n\x06layout\x18\x01 \x01(\x0c\x12-\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32\x1c.jobber.jobs.v1.PlannedBatch\x12\x10\n\x08warnings\x18\x03 \x03(\t\",\n\x0bPlanFailure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x84\x01\n\x11RecordPlanRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12$\n\x04plan\x18\x02 \x01(\x0b\x32\x14.jobber.jobs.v1.PlanH\x00\x12.\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1b.jobber.jobs.v1.PlanFailureH\x00\x42\t\n\x07outcome\"\x14\n\x12RecordPlanResponse\"A\n\x08\x44ispatch\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.jobber.v1.BatchKey\x12\x13\n\x0b\x64ispatch_no\x18\x02 \x01(\x05\"N\n\x0c\x43laimRequest\x12,\n\ndispatches\x18\x01 \x03(\x0b\x32\x18.jobber.jobs.v1.Dispatch\x12\x10\n\x08\x65xecutor\x18\x02 \x01(\t\"e\n\rClaimResponse\x12-\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x1c.jobber.jobs.v1.ClaimedBatch\x12%\n\x04jobs\x18\x02 \x03(\x0b\x32\x17.jobber.jobs.v1.JobSpec\"\xbd\x01\n\x0c\x43laimedBatch\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.jobber.v1.BatchKey\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12&\n\x06source\x18\x03 \x01(\x0b\x32\x16.jobber.jobs.v1.Source\x12\x11\n\tfirst_row\x18\x04 \x01(\x03\x12\x0c\n\x04rows\x18\x05 \x01(\x05\x12\x12\n\x06sha256\x18\x06 \x01(\x0c\x42\x02\x18\x01\x12\x0e\n\x06\x64igest\x18\x07 \x01(\x0c\x12\r\n\x05plain\x18\x08 \x01(\x08\"<\n\x0cRenewRequest\x12,\n\ndispatches\x18\x01 \x03(\x0b\x32\x18.jobber.jobs.v1.Dispatch\"\x1d\n\rRenewResponse\x12\x0c\n\x04held\x18\x01 \x01(\x08\"O\n\x0c\x42\x61tchFailure\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.jobber.v1.BatchKey\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"j\n\x12\x41\x63knowledgeRequest\x12$\n\x08receipts\x18\x01 \x03(\x0b\x32\x12.jobber.v1.Receipt\x12.\n\x08\x66\x61ilures\x18\x02 \x03(\x0b\x32\x1c.jobber.jobs.v1.BatchFailure\"\x15\n\x13\x41\x63knowledgeResponse\"=\n\x0eRefusedMessage\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\x0e\n\x06reason\x18\x03 \x01(\t\"A\n\rRefuseRequest\x12\x30\n\x08messages\x18\x01 \x03(\x0b\x32\x1e.jobber.jobs.v1.RefusedMessage\"\x10\n\x0eRefuseResponse2\xb3\x04\n\x0bJobsService\x12P\n\tClaimPlan\x12 .jobber.jobs.v1.ClaimPlanRequest\x1a!.jobber.jobs.v1.ClaimPlanResponse\x12P\n\tRenewPlan\x12 .jobber.jobs.v1.RenewPlanRequest\x1a!.jobber.jobs.v1.RenewPlanResponse\x12S\n\nRecordPlan\x12!.jobber.jobs.v1.RecordPlanRequest\x1a\".jobber.jobs.v1.RecordPlanResponse\x12\x44\n\x05\x43laim\x12\x1c.jobber.jobs.v1.ClaimRequest\x1a\x1d.jobber.jobs.v1.ClaimResponse\x12\x44\n\x05Renew\x12\x1c.jobber.jobs.v1.RenewRequest\x1a\x1d.jobber.jobs.v1.RenewResponse\x12V\n\x0b\x41\x63knowledge\x12\".jobber.jobs.v1.AcknowledgeRequest\x1a#.jobber.jobs.v1.AcknowledgeResponse\x12G\n\x06Refuse\x12\x1d.jobber.jobs.v1.RefuseRequest\x1a\x1e.jobber.jobs.v1.RefuseResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19jobber/jobs/v1/jobs.proto\x12\x0ejobber.jobs.v1\x1a\x17jobber/v1/receipt.proto\"g\n\x07JobSpec\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04\x61rgs\x18\x03 \x01(\x0c\x12\x0e\n\x06layout\x18\x04 \x01(\x0c\x12\x0f\n\x07lookups\x18\x05 \x01(\x0c\x12\x0f\n\x07writing\x18\x06 \x01(\x0c\"N\n\x06Source\x12\x10\n\x06inline\x18\x01 \x01(\x0cH\x00\x12)\n\x04\x62lob\x18\x02 \x01(\x0b\x32\x19.jobber.jobs.v1.BlobRangeH\x00\x42\x07\n\x05place\"8\n\tBlobRange\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\"I\n\x10\x43laimPlanRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64ispatch_no\x18\x02 \x01(\x05\x12\x10\n\x08\x65xecutor\x18\x03 \x01(\t\";\n\x11\x43laimPlanResponse\x12&\n\x04task\x18\x01 \x01(\x0b\x32\x18.jobber.jobs.v1.PlanTask\"\x92\x01\n\x08PlanTask\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.jobber.jobs.v1.JobSpec\x12&\n\x06source\x18\x02 \x01(\x0b\x32\x16.jobber.jobs.v1.Source\x12\x13\n\x0b\x62\x61tch_bytes\x18\x03 \x01(\x05\x12\x12\n\nbatch_rows\x18\x04 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\"7\n\x10RenewPlanRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64ispatch_no\x18\x02 \x01(\x05\"!\n\x11RenewPlanResponse\x12\x0c\n\x04held\x18\x01 \x01(\x08\"\x82\x01\n\x0cPlannedBatch\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0e\n\x06length\x18\x02 \x01(\x03\x12\x11\n\tfirst_row\x18\x03 \x01(\x03\x12\x0c\n\x04rows\x18\x04 \x01(\x05\x12\x12\n\x06sha256\x18\x05 \x01(\x0c\x42\x02\x18\x01\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\x12\r\n\x05plain\x18\x07 \x01(\x08\"{\n\x04Plan\x12\x0e\n\x06layout\x18\x01 \x01(\x0c\x12-\n\x07\x62\x61tches\x18\x02 \x03(\x0b\x32\x1c.jobber.jobs.v1.PlannedBatch\x12\x10\n\x08warnings\x18\x03 \x03(\t\x12\x15\n\x08\x62lob_key\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x0b\n\t_blob_key\",\n\x0bPlanFailure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x84\x01\n\x11RecordPlanRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12$\n\x04plan\x18\x02 \x01(\x0b\x32\x14.jobber.jobs.v1.PlanH\x00\x12.\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1b.jobber.jobs.v1.PlanFailureH\x00\x42\t\n\x07outcome\"\x14\n\x12RecordPlanResponse\"A\n\x08\x44ispatch\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.jobber.v1.BatchKey\x12\x13\n\x0b\x64ispatch_no\x18\x02 \x01(\x05\"N\n\x0c\x43laimRequest\x12,\n\ndispatches\x18\x01 \x03(\x0b\x32\x18.jobber.jobs.v1.Dispatch\x12\x10\n\x08\x65xecutor\x18\x02 \x01(\t\"e\n\rClaimResponse\x12-\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x1c.jobber.jobs.v1.ClaimedBatch\x12%\n\x04jobs\x18\x02 \x03(\x0b\x32\x17.jobber.jobs.v1.JobSpec\"\xbd\x01\n\x0c\x43laimedBatch\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.jobber.v1.BatchKey\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12&\n\x06source\x18\x03 \x01(\x0b\x32\x16.jobber.jobs.v1.Source\x12\x11\n\tfirst_row\x18\x04 \x01(\x03\x12\x0c\n\x04rows\x18\x05 \x01(\x05\x12\x12\n\x06sha256\x18\x06 \x01(\x0c\x42\x02\x18\x01\x12\x0e\n\x06\x64igest\x18\x07 \x01(\x0c\x12\r\n\x05plain\x18\x08 \x01(\x08\"<\n\x0cRenewRequest\x12,\n\ndispatches\x18\x01 \x03(\x0b\x32\x18.jobber.jobs.v1.Dispatch\"\x1d\n\rRenewResponse\x12\x0c\n\x04held\x18\x01 \x01(\x08\"O\n\x0c\x42\x61tchFailure\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.jobber.v1.BatchKey\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"j\n\x12\x41\x63knowledgeRequest\x12$\n\x08receipts\x18\x01 \x03(\x0b\x32\x12.jobber.v1.Receipt\x12.\n\x08\x66\x61ilures\x18\x02 \x03(\x0b\x32\x1c.jobber.jobs.v1.BatchFailure\"\x15\n\x13\x41\x63knowledgeResponse\"=\n\x0eRefusedMessage\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\x0e\n\x06reason\x18\x03 \x01(\t\"A\n\rRefuseRequest\x12\x30\n\x08messages\x18\x01 \x03(\x0b\x32\x1e.jobber.jobs.v1.RefusedMessage\"\x10\n\x0eRefuseResponse2\xb3\x04\n\x0bJobsService\x12P\n\tClaimPlan\x12 .jobber.jobs.v1.ClaimPlanRequest\x1a!.jobber.jobs.v1.ClaimPlanResponse\x12P\n\tRenewPlan\x12 .jobber.jobs.v1.RenewPlanRequest\x1a!.jobber.jobs.v1.RenewPlanResponse\x12S\n\nRecordPlan\x12!.jobber.jobs.v1.RecordPlanRequest\x1a\".jobber.jobs.v1.RecordPlanResponse\x12\x44\n\x05\x43laim\x12\x1c.jobber.jobs.v1.ClaimRequest\x1a\x1d.jobber.jobs.v1.ClaimResponse\x12\x44\n\x05Renew\x12\x1c.jobber.jobs.v1.RenewRequest\x1a\x1d.jobber.jobs.v1.RenewResponse\x12V\n\x0b\x41\x63knowledge\x12\".jobber.jobs.v1.AcknowledgeRequest\x1a#.jobber.jobs.v1.AcknowledgeResponse\x12G\n\x06Refuse\x12\x1d.jobber.jobs.v1.RefuseRequest\x1a\x1e.jobber.jobs.v1.RefuseResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,37 +55,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLANNEDBATCH']._serialized_start=691
   _globals['_PLANNEDBATCH']._serialized_end=821
   _globals['_PLAN']._serialized_start=823
-  _globals['_PLAN']._serialized_end=910
-  _globals['_PLANFAILURE']._serialized_start=912
-  _globals['_PLANFAILURE']._serialized_end=956
-  _globals['_RECORDPLANREQUEST']._serialized_start=959
-  _globals['_RECORDPLANREQUEST']._serialized_end=1091
-  _globals['_RECORDPLANRESPONSE']._serialized_start=1093
-  _globals['_RECORDPLANRESPONSE']._serialized_end=1113
-  _globals['_DISPATCH']._serialized_start=1115
-  _globals['_DISPATCH']._serialized_end=1180
-  _globals['_CLAIMREQUEST']._serialized_start=1182
-  _globals['_CLAIMREQUEST']._serialized_end=1260
-  _globals['_CLAIMRESPONSE']._serialized_start=1262
-  _globals['_CLAIMRESPONSE']._serialized_end=1363
-  _globals['_CLAIMEDBATCH']._serialized_start=1366
-  _globals['_CLAIMEDBATCH']._serialized_end=1555
-  _globals['_RENEWREQUEST']._serialized_start=1557
-  _globals['_RENEWREQUEST']._serialized_end=1617
-  _globals['_RENEWRESPONSE']._serialized_start=1619
-  _globals['_RENEWRESPONSE']._serialized_end=1648
-  _globals['_BATCHFAILURE']._serialized_start=1650
-  _globals['_BATCHFAILURE']._serialized_end=1729
-  _globals['_ACKNOWLEDGEREQUEST']._serialized_start=1731
-  _globals['_ACKNOWLEDGEREQUEST']._serialized_end=1837
-  _globals['_ACKNOWLEDGERESPONSE']._serialized_start=1839
-  _globals['_ACKNOWLEDGERESPONSE']._serialized_end=1860
-  _globals['_REFUSEDMESSAGE']._serialized_start=1862
-  _globals['_REFUSEDMESSAGE']._serialized_end=1923
-  _globals['_REFUSEREQUEST']._serialized_start=1925
-  _globals['_REFUSEREQUEST']._serialized_end=1990
-  _globals['_REFUSERESPONSE']._serialized_start=1992
-  _globals['_REFUSERESPONSE']._serialized_end=2008
-  _globals['_JOBSSERVICE']._serialized_start=2011
-  _globals['_JOBSSERVICE']._serialized_end=2574
+  _globals['_PLAN']._serialized_end=946
+  _globals['_PLANFAILURE']._serialized_start=948
+  _globals['_PLANFAILURE']._serialized_end=992
+  _globals['_RECORDPLANREQUEST']._serialized_start=995
+  _globals['_RECORDPLANREQUEST']._serialized_end=1127
+  _globals['_RECORDPLANRESPONSE']._serialized_start=1129
+  _globals['_RECORDPLANRESPONSE']._serialized_end=1149
+  _globals['_DISPATCH']._serialized_start=1151
+  _globals['_DISPATCH']._serialized_end=1216
+  _globals['_CLAIMREQUEST']._serialized_start=1218
+  _globals['_CLAIMREQUEST']._serialized_end=1296
+  _globals['_CLAIMRESPONSE']._serialized_start=1298
+  _globals['_CLAIMRESPONSE']._serialized_end=1399
+  _globals['_CLAIMEDBATCH']._serialized_start=1402
+  _globals['_CLAIMEDBATCH']._serialized_end=1591
+  _globals['_RENEWREQUEST']._serialized_start=1593
+  _globals['_RENEWREQUEST']._serialized_end=1653
+  _globals['_RENEWRESPONSE']._serialized_start=1655
+  _globals['_RENEWRESPONSE']._serialized_end=1684
+  _globals['_BATCHFAILURE']._serialized_start=1686
+  _globals['_BATCHFAILURE']._serialized_end=1765
+  _globals['_ACKNOWLEDGEREQUEST']._serialized_start=1767
+  _globals['_ACKNOWLEDGEREQUEST']._serialized_end=1873
+  _globals['_ACKNOWLEDGERESPONSE']._serialized_start=1875
+  _globals['_ACKNOWLEDGERESPONSE']._serialized_end=1896
+  _globals['_REFUSEDMESSAGE']._serialized_start=1898
+  _globals['_REFUSEDMESSAGE']._serialized_end=1959
+  _globals['_REFUSEREQUEST']._serialized_start=1961
+  _globals['_REFUSEREQUEST']._serialized_end=2026
+  _globals['_REFUSERESPONSE']._serialized_start=2028
+  _globals['_REFUSERESPONSE']._serialized_end=2044
+  _globals['_JOBSSERVICE']._serialized_start=2047
+  _globals['_JOBSSERVICE']._serialized_end=2610
 # @@protoc_insertion_point(module_scope)

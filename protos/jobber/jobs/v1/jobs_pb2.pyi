@@ -104,14 +104,16 @@ class PlannedBatch(_message.Message):
     def __init__(self, offset: _Optional[int] = ..., length: _Optional[int] = ..., first_row: _Optional[int] = ..., rows: _Optional[int] = ..., sha256: _Optional[bytes] = ..., digest: _Optional[bytes] = ..., plain: _Optional[bool] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("layout", "batches", "warnings")
+    __slots__ = ("layout", "batches", "warnings", "blob_key")
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
     BATCHES_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    BLOB_KEY_FIELD_NUMBER: _ClassVar[int]
     layout: bytes
     batches: _containers.RepeatedCompositeFieldContainer[PlannedBatch]
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, layout: _Optional[bytes] = ..., batches: _Optional[_Iterable[_Union[PlannedBatch, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    blob_key: str
+    def __init__(self, layout: _Optional[bytes] = ..., batches: _Optional[_Iterable[_Union[PlannedBatch, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., blob_key: _Optional[str] = ...) -> None: ...
 
 class PlanFailure(_message.Message):
     __slots__ = ("code", "message")
