@@ -31,6 +31,7 @@ STATUS: Sequence[tuple[type[errors.JobberError], int]] = (
     (errors.Unauthenticated, 401),
     (errors.Conflict, 409),
     (errors.InvalidState, 409),
+    (errors.UploadIncomplete, 409),
     (errors.QuotaExceeded, 413),
     (errors.UnsupportedMedia, 415),
     (errors.Terminal, 400),

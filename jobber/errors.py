@@ -9,6 +9,7 @@
     │   ├── Unauthenticated     no good token
     │   ├── Conflict            same idempotency key, other payload
     │   ├── InvalidState        the job's state does not allow it
+    │   ├── UploadIncomplete    the upload has not all its bytes yet
     │   ├── QuotaExceeded       more than the caller may use
     │   ├── UnsupportedMedia    a kind of file that is never loaded
     │   └── StructureFault      a file as a whole cannot be loaded
@@ -86,6 +87,12 @@ class InvalidState(Terminal):
     """The job's state does not allow this."""
 
     code = "INVALID_STATE"
+
+
+class UploadIncomplete(Terminal):
+    """The upload has not all its bytes yet."""
+
+    code = "UPLOAD_INCOMPLETE"
 
 
 class QuotaExceeded(Terminal):

@@ -227,6 +227,12 @@ class JobsSettings(DoorSettings):
     inline_bytes: int = 256 << 10
     #: Largest upload, bytes.
     upload_bytes: int = 20 << 30
+    #: Bytes of uploads that one user may keep, the same content counted once. 0: no limit.
+    upload_quota_bytes: int = Field(default=100 << 30, ge=0)
+    #: Uploads of one user that are under way at once, those in pieces included that wait for their next piece.
+    uploads_at_once: int = Field(default=100, ge=1)
+    #: Hours for which an upload in pieces is waited for after its last one.
+    staged_hours: float = Field(default=24, gt=0)
     #: Open subscriptions of one caller, on each replica.
     subscriptions_per_caller: int = Field(default=2000, ge=1)
     #: Days that inputs, rejects and results are kept after a job's end, and uploads that no job uses.

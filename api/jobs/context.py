@@ -18,6 +18,7 @@ from api.jobs.lineage import Lineage
 from api.jobs.model import Job
 from api.jobs.products_client import ProductsClient
 from api.jobs.rejects import Rejects
+from api.jobs.staging import Staging
 from api.jobs.store import Store
 from api.jobs.submission import Desk
 from jobber.credentials import Tls, service_token
@@ -108,6 +109,7 @@ class Services:
     lineage: Lineage
     following: Following
     dead_letters: DeadLetters
+    staging: Staging
 
 
 @dataclass(slots=True)

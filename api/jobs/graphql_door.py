@@ -24,6 +24,7 @@ from api.jobs import graphql_inputs as inputs
 from api.jobs import graphql_later as later
 from api.jobs import graphql_lineage as lineage
 from api.jobs import graphql_types as types
+from api.jobs import graphql_uploads as uploads
 from api.jobs.context import Context
 from api.jobs.graphql_follow import Subscription
 from api.jobs.retry import retry
@@ -56,9 +57,9 @@ class Query(graphene.ObjectType):
         filter=inputs.JobFilter(),
     )
     upload = graphene.Field(
-        later.StagedUpload,
+        uploads.StagedUpload,
         id=graphene.ID(required=True),
-        description="An upload in pieces; null, as this version takes files whole, by POST /uploads.",
+        description="An upload of the caller's, also one that is still coming in pieces.",
     )
     row_lineage = graphene.List(
         graphene.NonNull(lineage.Batch),
@@ -128,10 +129,9 @@ class Query(graphene.ObjectType):
         page = PageInfo(has_next_page=len(rows) > size, end_cursor=edges[-1].cursor if edges else None)
         return types.JobConnection(edges=edges, page_info=page)
 
-    async def resolve_upload(root: Any, info: graphene.ResolveInfo, id: str) -> None:
-        """There is none."""
-        context: Context = info.context
-        _ = context.sees
+    async def resolve_upload(root: Any, info: graphene.ResolveInfo, id: str) -> uploads.StagedUpload | None:
+        """Null when there is none of that id that is the caller's own."""
+        return await uploads.find_upload(info.context, id)
 
     async def resolve_row_lineage(root: Any, info: graphene.ResolveInfo, table: str, key: RawJson) -> list[lineage.Batch]:
         """None for a row that was made by hand."""
@@ -301,7 +301,7 @@ class Mutation(graphene.ObjectType):
     job_retry = JobRetry.Field()
     job_replay_rejected = later.JobReplayRejected.Field()
     job_revert = later.JobRevert.Field()
-    upload_create = later.UploadCreate.Field()
+    upload_create = uploads.UploadCreate.Field()
     schedule_create = later.ScheduleCreate.Field()
     schedule_delete = later.ScheduleDelete.Field()
 

@@ -7,32 +7,11 @@ from typing import Any
 
 import graphene
 
-from api.graphql.scalars import DateTime, Long
-from api.graphql.types import Node, UserError, user_error
+from api.graphql.types import UserError, user_error
 from api.jobs.context import Context
-from api.jobs.graphql_enums import Compression, FileFormat
 from api.jobs.graphql_inputs import SubmitJobInput
 from api.jobs.graphql_types import JobPayload
 from jobber.errors import InvalidState
-
-
-class StagedUpload(graphene.ObjectType):
-    """A file that is being uploaded in pieces."""
-
-    class Meta:  # noqa: D106
-        interfaces = (Node,)
-
-    tus_url = graphene.String(required=True, description="Where to send its pieces, by tus 1.0.")
-    offset = Long(required=True, description="Bytes that have arrived.")
-    complete = graphene.Boolean(required=True)
-    expires_at = graphene.Field(DateTime, required=True)
-
-
-class UploadPayload(graphene.ObjectType):
-    """A place for a file, or why there is none."""
-
-    upload = graphene.Field(StagedUpload)
-    user_errors = graphene.List(graphene.NonNull(UserError), required=True)
 
 
 class SchedulePayload(graphene.ObjectType):
@@ -40,16 +19,6 @@ class SchedulePayload(graphene.ObjectType):
 
     id = graphene.ID()
     user_errors = graphene.List(graphene.NonNull(UserError), required=True)
-
-
-class UploadInput(graphene.InputObjectType):
-    """Which file will come."""
-
-    filename = graphene.String(required=True)
-    bytes = Long(required=True)
-    sha256 = graphene.String()
-    format = graphene.InputField(FileFormat, required=True)
-    compression = graphene.InputField(Compression, default_value="NONE")
 
 
 class ScheduleInput(graphene.InputObjectType):
@@ -80,13 +49,6 @@ def _refuses(name: str, doc: str, payload: Any, sentence: str, **arguments: Any)
 
 _ID = graphene.ID(required=True)
 
-UploadCreate = _refuses(
-    "UploadCreate",
-    "Make a place for a file that is sent in pieces, by tus. This version answers INVALID_STATE: use POST /uploads.",
-    UploadPayload,
-    "Uploads in pieces (tus) are not served by this version; send the file whole, by POST /uploads.",
-    input=UploadInput(required=True),
-)
 JobReplayRejected = _refuses(
     "JobReplayRejected",
     "Submit a job's rejects again, corrected. This version answers INVALID_STATE: download, correct and submit them.",

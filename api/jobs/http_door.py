@@ -24,15 +24,16 @@ def routes(uploads: Uploads, rejects: Rejects, store: Store, authenticate: Authe
     """`POST /uploads` (also `/uploads/upload`, as the original), `GET /jobs/{id}/rejects.csv|.ndjson|results.csv|.ndjson`."""
 
     async def upload(request: Request) -> Response:
-        caller = await _who(request, authenticate)  # before the body is read
+        caller = await who(request, authenticate)  # before the body is read
         caller.check_writes()
+        announced = int(request.headers.get("content-length") or 0)
         incoming = await incoming_file(request)
-        stored = await uploads.receive(caller.id, incoming.name, incoming.chunks, caller.actor)
+        stored = await uploads.receive(caller.id, incoming.name, incoming.chunks, caller.actor, announced)
         answer = {"id": stored.id, "fileName": stored.file_name, "bytes": stored.size, "sha256": stored.sha256.hex()}
         return JSONResponse(answer, 201)
 
     async def download(request: Request) -> Response:
-        caller = await _who(request, authenticate)
+        caller = await who(request, authenticate)
         kind: Literal["rejects", "results"] = "rejects" if request.path_params["kind"] == "rejects" else "results"
         form = {"csv": Format.CSV, "ndjson": Format.NDJSON}.get(request.path_params["form"])
         job_id = request.path_params["job_id"]
@@ -58,7 +59,8 @@ def routes(uploads: Uploads, rejects: Rejects, store: Store, authenticate: Authe
     ]
 
 
-async def _who(request: Request, authenticate: Authenticate) -> Caller:
+async def who(request: Request, authenticate: Authenticate) -> Caller:
+    """Whose request it is. Raises Unauthenticated."""
     caller = await authenticate(request)
     if caller is None:
         raise Unauthenticated

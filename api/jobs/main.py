@@ -25,8 +25,11 @@ from api.jobs.notices import Notices
 from api.jobs.products_client import ProductsClient
 from api.jobs.rejects import Rejects
 from api.jobs.retention import Retention
+from api.jobs.staging import Staging
+from api.jobs.staging_store import StagingStore
 from api.jobs.store import Store
 from api.jobs.submission import Desk
+from api.jobs.tus_door import tus_routes
 from api.jobs.uploads import Uploads
 from api.jobs.work import Work
 from api.keys import Keys
@@ -67,7 +70,18 @@ async def serve(settings: JobsSettings) -> None:
         changed=changes.publish,
     )
     rejects, letters = Rejects(store), DeadLetters(pool)
-    retention = Retention(pool, blobs, products, days=settings.retention_days, stray_age=settings.stray_minutes * 60)
+    retention = Retention(
+        pool, blobs, products, days=settings.retention_days, stray_age=settings.stray_minutes * 60, hours=settings.staged_hours
+    )
+    staging_store = StagingStore(
+        pool,
+        quota=settings.upload_quota_bytes,
+        most=settings.uploads_at_once,
+        hours=settings.staged_hours,
+        days=settings.retention_days,
+    )
+    staging = Staging(staging_store, blobs, settings.upload_bytes)
+    uploads = Uploads(store, blobs, settings.upload_bytes, quota=settings.upload_quota_bytes, most=settings.uploads_at_once)
     rates = Rates(per_account=settings.requests_per_account, per_address=settings.requests_per_address)
     services = Services(
         settings,
@@ -83,6 +97,7 @@ async def serve(settings: JobsSettings) -> None:
         Lineage(pool),
         Following(settings.subscriptions_per_caller),
         letters,
+        staging,
     )
 
     async def caller_of(connection: HTTPConnection) -> Caller | None:
@@ -103,8 +118,8 @@ async def serve(settings: JobsSettings) -> None:
         return True
 
     graphql = graphql_app(schema, context=context_of, settings=settings, subscriptions=True, limits=Limits.of(settings))
-    uploads = Uploads(store, blobs, settings.upload_bytes)
-    doors = [*routes(uploads, rejects, store, caller_of), *graphql_routes("/graphql", graphql, settings)]
+    files = [*routes(uploads, rejects, store, caller_of), *tus_routes(staging, caller_of, settings.upload_bytes)]
+    doors = [*files, *graphql_routes("/graphql", graphql, settings)]
     app = http_app(doors, ready=ready, settings=settings)
     server = grpc_server(settings)
     door = JobsDoor(

@@ -103,6 +103,8 @@ class Upload:
     size: int
     sha256: bytes
     created_at: datetime
+    #: What its sender said that it is; None: its content tells.
+    format: str | None = None
 
 
 def lane_of(batches: int) -> Lane:

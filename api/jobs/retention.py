@@ -3,6 +3,7 @@
     ended job      -> expired   its input, rejects and results are forgotten here and in products' ledger; its row, plan and
                                 counts stay: who did what when, and which batch a product came from
     unused upload  -> deleted
+    half an upload -> deleted, when it has not grown for `hours`
     stray blob     -> seen -> doomed -> deleted
 
 A blob becomes a stray when a job or an upload lets go of it, or when a listing of the blob store shows one that nothing refers
@@ -71,10 +72,22 @@ EXPIRE_UPLOADS: LiteralString = """
     INSERT INTO jobs.strays (blob_key, seen_at) SELECT blob_key, '-infinity'::timestamptz FROM gone ORDER BY blob_key
         ON CONFLICT DO NOTHING
 """
+#: What has not grown for so long is not waited for.
+EXPIRE_STAGED: LiteralString = """
+    WITH due AS (
+        SELECT id FROM jobs.staged WHERE touched_at < clock_timestamp() - %(hours)s * interval '1 hour'
+         ORDER BY touched_at LIMIT %(most)s FOR UPDATE SKIP LOCKED),
+    parts AS (SELECT blob_key FROM jobs.parts WHERE upload_id IN (SELECT id FROM due)),
+    strayed AS (
+        INSERT INTO jobs.strays (blob_key, seen_at) SELECT blob_key, '-infinity'::timestamptz FROM parts ORDER BY blob_key
+            ON CONFLICT DO NOTHING)
+    DELETE FROM jobs.staged WHERE id IN (SELECT id FROM due)
+"""
 UNUSED: LiteralString = """
        NOT EXISTS (SELECT FROM jobs.uploads u WHERE u.blob_key = s.blob_key)
    AND NOT EXISTS (SELECT FROM jobs.jobs j WHERE j.blob_key = s.blob_key)
    AND NOT EXISTS (SELECT FROM jobs.jobs j WHERE j.plan_blob = s.blob_key)
+   AND NOT EXISTS (SELECT FROM jobs.parts p WHERE p.blob_key = s.blob_key)
 """
 SEEN: LiteralString = f"""
     INSERT INTO jobs.strays (blob_key) SELECT blob_key FROM unnest(%(keys)s::text[]) AS s(blob_key) WHERE {UNUSED}
@@ -117,12 +130,16 @@ class Products(Protocol):
 class Retention:
     """Lets go of what nobody may need any more."""
 
-    def __init__(self, pool: Pool, blobs: Blobs, products: Products, *, days: float, stray_age: float) -> None:
+    def __init__(
+        self, pool: Pool, blobs: Blobs, products: Products, *, days: float, stray_age: float, hours: float = 24
+    ) -> None:
         self._pool = pool
         self._blobs = blobs
         self._products = products
         self._days = days
         self._stray_age = stray_age
+        #: For files that come in pieces.
+        self._hours = hours
 
     async def run(self) -> None:
         """Rounds until cancelled. What fails is logged and tried again."""
@@ -145,7 +162,7 @@ class Retention:
     async def round(self) -> None:
         """Let go of all that is due now. Raises Unavailable."""
         jobs = await self._all(self._expire_jobs)
-        uploads = await self._all(self._expire_uploads)
+        uploads = await self._all(self._expire_uploads) + await self._all(self._expire_staged)
         blobs = await self._all(self._delete_strays)
         async with checkout(self._pool) as session:
             await session.execute(TIDY, {"days": REMEMBERED})
@@ -193,6 +210,12 @@ class Retention:
             expired = await session.execute(EXPIRE_UPLOADS, {"ids": locked})
             faults.point("expire_uploads.before_commit")
         faults.point("expire_uploads.after_commit")
+        return expired.rowcount
+
+    async def _expire_staged(self) -> int:
+        async with checkout(self._pool) as session, session.transaction():
+            expired = await session.execute(EXPIRE_STAGED, {"hours": self._hours, "most": UPLOADS})
+            faults.point("expire_staged.before_commit")
         return expired.rowcount
 
     async def _delete_strays(self) -> int:

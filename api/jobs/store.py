@@ -12,8 +12,9 @@ from api.database import connection as checkout
 from api.jobs.decide import Tally
 from api.jobs.model import Job, Submission, Upload
 from api.jobs.submit import Stored, insert
+from api.jobs.upload_store import claim_blob, keep, lock_owner, used
 from jobber import faults
-from jobber.errors import Conflict, InvalidState, NotFound, Unavailable
+from jobber.errors import Conflict, InvalidState, NotFound
 from jobber.model import PlannedBatch, State
 
 JOB: LiteralString = """
@@ -176,23 +177,36 @@ class Store:
             faults.point("resume.before_commit")
         faults.point("resume.after_commit")
 
-    async def add_upload(self, upload: Upload, actor: Actor) -> None:
-        """Remember a file that the blob store holds."""
-        act = Act(actor, "upload.create", f"upload:{upload.id}", {"fileName": upload.file_name, "bytes": upload.size})
+    async def add_upload(self, upload: Upload, actor: Actor, quota: int = 0) -> Upload:
+        """Remember a file that the blob store holds, under the blob that the owner has of the same content already.
+
+        Raises QuotaExceeded when the owner would keep more than `quota` bytes (0: any number).
+        """
         async with checkout(self.pool) as connection, connection.transaction():
-            await claim_blob(connection, upload.blob_key)
-            await audit.record(connection, "jobs", act)
-            await connection.execute(
-                "INSERT INTO jobs.uploads (id, owner_id, file_name, blob_key, bytes, sha256) VALUES (%s, %s, %s, %s, %s, %s)",
-                [upload.id, upload.owner_id, upload.file_name, upload.blob_key, upload.size, upload.sha256],
-            )
+            await lock_owner(connection, upload.owner_id)
+            kept = await keep(connection, upload, actor, quota)
             faults.point("upload.before_commit")
+        return kept
+
+    async def used(self, owner_id: str) -> int:
+        """Bytes of uploads that the owner keeps, and has announced."""
+        async with checkout(self.pool) as connection:
+            return await used(connection, owner_id)
+
+    async def staged(self, owner_id: str, upload_id: str) -> tuple[int, int] | None:
+        """Of an upload that still comes in pieces: the bytes that are there, and all."""
+        async with checkout(self.pool) as connection:
+            cursor = await connection.execute(
+                "SELECT received, bytes FROM jobs.staged WHERE owner_id = %s AND id::text = %s", [owner_id, upload_id]
+            )
+            row = await cursor.fetchone()
+            return (row[0], row[1]) if row else None
 
     async def upload(self, owner_id: str, name_or_id: str) -> Upload | None:
         """The owner's upload of that id, else the newest of that file name."""
         async with checkout(self.pool) as connection, connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(
-                """SELECT id::text, owner_id::text, file_name, blob_key, bytes AS size, sha256, created_at
+                """SELECT id::text, owner_id::text, file_name, blob_key, bytes AS size, sha256, created_at, format
                      FROM jobs.uploads WHERE owner_id = %(owner)s AND (id::text = %(name)s OR file_name = %(name)s)
                     ORDER BY id::text = %(name)s DESC, created_at DESC, id DESC LIMIT 1""",
                 {"owner": owner_id, "name": name_or_id},
@@ -239,20 +253,6 @@ async def _hold_upload(connection: Connection, upload_id: str) -> None:
     held = await connection.execute("SELECT 1 FROM jobs.uploads WHERE id = %s FOR KEY SHARE", [upload_id])
     if held.rowcount == 0:
         raise NotFound("The upload has expired; upload the file again.")
-
-
-async def claim_blob(connection: Connection, key: str) -> None:
-    """Take a new blob off the list of strays, where it is when we were slow.
-
-    Raises Unavailable when it is doomed: it may be gone by now.
-    """
-    cursor = await connection.execute("SELECT doomed_at FROM jobs.strays WHERE blob_key = %s FOR UPDATE", [key])
-    row = await cursor.fetchone()
-    if row is None:
-        return
-    if row[0] is not None:
-        raise Unavailable("Storing this took too long, and nothing of it was kept; send it again.")
-    await connection.execute("DELETE FROM jobs.strays WHERE blob_key = %s", [key])
 
 
 async def _locked_state(connection: Connection, job_id: str, owner_id: str | None) -> State:

@@ -18,7 +18,7 @@ from api.jobs.together import Together
 from jobber import faults, tracing
 from jobber.blobs.store import Blobs
 from jobber.contract import Contract
-from jobber.errors import Conflict, InvalidData, NotFound, StructureFault, Terminal
+from jobber.errors import Conflict, InvalidData, NotFound, StructureFault, Terminal, UploadIncomplete
 from jobber.ids import uuid7
 from jobber.job import JobType, find
 from jobber.log import event
@@ -85,7 +85,9 @@ class Desk:
         job_id = uuid7()
         blob, planned, error = None, None, None
         if file_name is not None:
-            blob = await self._upload(asked.owner_id, file_name)
+            blob, said = await self._upload(asked.owner_id, file_name)
+            if said and not options.format:
+                options = msgspec.structs.replace(options, format=said)
         else:
             assert inline is not None
             try:
@@ -139,11 +141,13 @@ class Desk:
         if blob and blob.upload_id is None:
             await self._blobs.delete(blob.key)
 
-    async def _upload(self, owner_id: str, name: str) -> Blob:
+    async def _upload(self, owner_id: str, name: str) -> tuple[Blob, Format | None]:
         upload = await self._store.upload(owner_id, name) if len(name) <= MAX_NAME and "\0" not in name else None
+        if upload is None and (staged := await self._store.staged(owner_id, name[:MAX_NAME].replace("\0", ""))):
+            raise UploadIncomplete(f"Of this upload {staged[0]:,} of {staged[1]:,} bytes are there; send the rest first.")
         if upload is None:
             raise NotFound(f"You have no upload called {name[:80]!r}. Upload the file first: POST /uploads.")
-        return Blob(upload.blob_key, upload.size, upload.id)
+        return Blob(upload.blob_key, upload.size, upload.id), Format(upload.format) if upload.format else None
 
 
 def _split(asked: Asked, kind: JobType) -> tuple[bytes | None, str | None, bytes]:

@@ -16,8 +16,9 @@ from api.database import connection as checkout
 from api.jobs import metrics
 from api.jobs.decide import Limits, Tally, Verdict, verdict
 from api.jobs.model import lane_of
-from api.jobs.store import claim_blob, insert_batches
+from api.jobs.store import insert_batches
 from api.jobs.turn import DISPATCH_LOCK, Ticket, Turn
+from api.jobs.upload_store import claim_blob
 from jobber import faults
 from jobber.log import event
 from jobber.model import PLAIN, BatchKey, Plan, PlannedBatch, Receipt, State, WriteMode, Writing

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from obstore.exceptions import BaseError
 from obstore.store import MemoryStore, from_url
 
-from jobber.blobs.place import WINDOW, Stored, cut, gone, pieces
+from jobber.blobs.place import WINDOW, Growing, Part, Stored, cut, gone, pieces
 from jobber.errors import Unavailable
 
 #: Parts of one upload on their way at once: bounds its memory, with WINDOW, to 32 MiB.
@@ -51,6 +51,10 @@ class Bucket:
         except BaseError as fault:
             raise _unavailable(fault) from fault
         return Stored(size, digest.digest())
+
+    def growing(self, last: Part | None, name: Callable[[], str]) -> Growing:
+        """Objects of their own, one for each piece: a multipart upload can be continued by nobody but its beginner."""
+        return _GrowingObjects(self, name)
 
     async def delete(self, key: str) -> None:
         """Delete it."""
@@ -100,6 +104,46 @@ class Bucket:
                     yield here.result()
             if coming:
                 yield coming.result()
+
+
+class _GrowingObjects:
+    """Each piece is an object."""
+
+    piece = WINDOW
+    #: An object costs three requests in its life: a slow line had better fill it.
+    patience = 10.0
+
+    def __init__(self, bucket: Bucket, name: Callable[[], str]) -> None:
+        self._bucket, self._name = bucket, name
+        self._parts: list[Part] = []
+        self._written: list[str] = []
+
+    async def hold(self) -> None:
+        """Nobody writes into an object that is there."""
+
+    async def add(self, piece: bytes) -> None:
+        """Put the object."""
+        key = self._name()
+        self._written.append(key)
+        await self._bucket.put(key, _once(piece), len(piece))
+        self._parts.append(Part(key, len(piece)))
+
+    async def settle(self) -> Sequence[Part]:
+        """They are durable once they are put."""
+        settled, self._parts = self._parts, []
+        return settled
+
+    async def drop(self) -> None:
+        """Delete the objects."""
+        for key in self._written:
+            await self._bucket.delete(key)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
 
 
 def _unavailable(fault: BaseException) -> Unavailable:

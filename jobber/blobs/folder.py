@@ -6,24 +6,23 @@ ROOT/<key>                whole and on the disk
 
 import asyncio
 import contextlib
-import errno
 import fcntl
 import hashlib
 import itertools
 import os
 import threading
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from jobber import faults
-from jobber.blobs.place import Stored, cut, gone, pieces
-from jobber.errors import DiskFull, Unavailable
+from jobber.blobs.disk import FILE_MODE, FOLDER_MODE, sync_name, translated
+from jobber.blobs.growing_file import GrowingFile
+from jobber.blobs.place import Growing, Part, Stored, cut, pieces
+from jobber.errors import Unavailable
 
 #: Where files are that are being written; no key begins with a dot.
 INCOMING = ".incoming"
-#: Only we and our group: inputs are their owners' affair.
-FOLDER_MODE, FILE_MODE = 0o750, 0o640
 #: Linux reads at most so many bytes in one call (read(2)).
 MOST_AT_ONCE = 0x7FFFF000
 
@@ -57,9 +56,13 @@ class Folder:
                 # A thread may be at work on the file still. It cannot be stopped, only waited for, cancelled or not.
                 await asyncio.shield(_abandon(incoming, writing))
 
+    def growing(self, last: Part | None, name: Callable[[], str]) -> Growing:
+        """A file that grows."""
+        return GrowingFile(self._root, last, name)
+
     async def delete(self, key: str) -> None:
         """Unlink it."""
-        with _translated(key), contextlib.suppress(FileNotFoundError):
+        with translated(key), contextlib.suppress(FileNotFoundError):
             await asyncio.to_thread((self._root / key).unlink)
 
     async def keys(self, most: int) -> AsyncIterator[list[str]]:
@@ -74,12 +77,12 @@ class Folder:
 
     def size(self, key: str) -> int:
         """Of the file."""
-        with _translated(key):
+        with translated(key):
             return (self._root / key).stat().st_size
 
     def read(self, key: str, offset: int, length: int) -> bytes:
         """By pread: no position, no buffer."""
-        with _translated(key), (self._root / key).open("rb", buffering=0) as file:
+        with translated(key), (self._root / key).open("rb", buffering=0) as file:
             parts: list[bytes] = []
             missing = length
             while missing and (part := os.pread(file.fileno(), min(missing, MOST_AT_ONCE), offset + length - missing)):
@@ -91,7 +94,7 @@ class Folder:
 
     def windows(self, key: str, size: int) -> Iterator[bytes]:
         """By plain reads: a mapping would count as our memory."""
-        with _translated(key), (self._root / key).open("rb", buffering=0) as file:
+        with translated(key), (self._root / key).open("rb", buffering=0) as file:
             if hasattr(os, "posix_fadvise"):  # not on macOS
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
             while window := file.read(size):
@@ -112,7 +115,7 @@ class _Incoming:
         self._abandoned = self._named = False
 
     def write(self, piece: bytes) -> None:
-        with self._lock, _translated(self._target.name):
+        with self._lock, translated(self._target.name):
             file = self._open()
             self._digest.update(piece)
             self._size += len(piece)
@@ -122,7 +125,7 @@ class _Incoming:
         faults.point("blob.after_piece")
 
     def finish(self) -> Stored:
-        with self._lock, _translated(self._target.name):
+        with self._lock, translated(self._target.name):
             file = self._open()
             faults.point("blob.before_sync")
             os.fsync(file)
@@ -131,11 +134,7 @@ class _Incoming:
             self._path.rename(self._target)
             self._named = True
             faults.point("blob.after_rename")
-            # The name is in its folder, whose name is in the next; any of them may be new.
-            for folder in self._target.parents:
-                _sync(folder)
-                if folder == self._root.parent:
-                    break
+            sync_name(self._target, self._root)
             self._close()
             return Stored(self._size, self._digest.digest())
 
@@ -173,7 +172,7 @@ async def _abandon(incoming: _Incoming, writing: asyncio.Task[None] | None) -> N
 
 def _walk(root: Path) -> Iterator[str]:
     """The keys of all files but those that are being written."""
-    with _translated(root.name):
+    with translated(root.name):
         for folder, names, files in os.walk(root):
             names[:] = [name for name in names if not name.startswith(".")]
             yield from (os.path.relpath(os.path.join(folder, file), root) for file in files)
@@ -186,23 +185,3 @@ def _tidy(folder: Path) -> None:
             with contextlib.suppress(OSError), path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _translated(key: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as fault:
-        raise gone(key) from fault
-    except OSError as fault:
-        if fault.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull from fault
-        raise Unavailable(f"The blob store does not answer: {fault.strerror}.") from fault

@@ -1,7 +1,7 @@
 """What a place for blobs offers, and what its two kinds share."""
 
 import builtins
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,11 +21,48 @@ class Stored:
     sha256: builtins.bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes of an input that is still coming: the first `size` ones of the blob."""
+
+    key: str
+    size: int
+
+
+class Growing(Protocol):
+    """An input to which bytes are added, by one writer at a time. Nothing that it was given is lost by closing it.
+
+    A part that is returned is durable. It may be one that was returned before, and has grown; its earlier bytes stay.
+    """
+
+    #: Bytes to add at once, at least, and seconds after which fewer are worth adding.
+    piece: int
+    patience: float
+
+    async def hold(self) -> None:
+        """Keep others out of the last part, before anything else. Only then it is certain that it is still the last one."""
+
+    async def add(self, piece: bytes) -> None:
+        """Take the bytes. Raises DiskFull, with nothing of them kept; Unavailable."""
+
+    async def settle(self) -> Sequence[Part]:
+        """Make durable what was added; the parts that are new or have grown, in order. Raises DiskFull, Unavailable."""
+
+    async def drop(self) -> None:
+        """Give up what was added and not settled, or settled and never recorded."""
+
+    async def close(self) -> None:
+        """Let others go on."""
+
+
 class Place(Protocol):
     """A folder or a bucket. Obligations as in `Blobs`; keys are good."""
 
     async def put(self, key: str, chunks: AsyncIterable[bytes], limit: int) -> Stored:
         """Store the chunks."""
+
+    def growing(self, last: Part | None, name: Callable[[], str]) -> Growing:
+        """Go on behind `last`, the last part so far; `name` makes keys for further ones."""
 
     async def delete(self, key: str) -> None:
         """Forget the blob."""

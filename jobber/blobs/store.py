@@ -1,13 +1,14 @@
 """The blob store: inputs by key, in a folder or a bucket. Keys are made by us; no name of a user becomes a path."""
 
+import asyncio
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from jobber.blobs.place import WINDOW, Place, Stored
+from jobber.blobs.place import WINDOW, Growing, Part, Place, Stored
 
-__all__ = ["WINDOW", "Blobs", "Stored"]
+__all__ = ["WINDOW", "Blobs", "Growing", "Part", "Stored"]
 
 #: Parts that begin with a dot are the store's own.
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
@@ -39,6 +40,28 @@ class Blobs:
         Raises QuotaExceeded beyond `limit` bytes, DiskFull, Unavailable; what the chunks raise is passed on.
         """
         return await self._place.put(_checked(key), chunks, limit)
+
+    def growing(self, last: Part | None, name: Callable[[], str]) -> Growing:
+        """Add to an input that comes in pieces, behind its last part; any process may go on with it.
+
+        The parts that it answers are the caller's to remember; `join` makes one blob of them. `name` makes keys.
+        """
+        return self._place.growing(last, lambda: _checked(name()))
+
+    async def join(self, parts: Sequence[Part], key: str) -> str:
+        """One blob of the parts, durable; answer its key, which is that of the only part when there is one.
+
+        The parts stay. Raises NotFound, DiskFull, Unavailable.
+        """
+        if len(parts) == 1:
+            return parts[0].key
+        await self.put(key, self._bytes_of(parts), sum(part.size for part in parts))
+        return key
+
+    async def _bytes_of(self, parts: Sequence[Part]) -> AsyncIterator[bytes]:
+        for part in parts:
+            for offset in range(0, part.size, WINDOW):
+                yield await asyncio.to_thread(self.read, part.key, offset, min(WINDOW, part.size - offset))
 
     async def delete(self, key: str) -> None:
         """Forget the blob; one that is not there is no error. Raises Unavailable."""

@@ -155,9 +155,17 @@ class Client:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
-    def _send(self, method: str, url: str, **content: Any) -> httpx.Response:
+    def send(self, method: str, path: str, **content: Any) -> httpx.Response:
+        """A request to the jobs service, and its answer whatever it is. Raises Unavailable."""
+        return self._send(method, f"{self.jobs}{path}", **content)
+
+    def refused(self, answer: httpx.Response) -> errors.JobberError:
+        """What an answer that is no success says."""
+        return _refused(answer)
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str] | None = None, **content: Any) -> httpx.Response:
         try:
-            return self._http.request(method, url, headers=self._headers(), **content)
+            return self._http.request(method, url, headers={**self._headers(), **(headers or {})}, **content)
         except httpx.TransportError as fault:
             raise _unreachable(url, fault) from fault
 
@@ -218,7 +226,7 @@ def _job(found: Mapping[str, Any]) -> Job:
 
 _KINDS: tuple[type[errors.JobberError], ...] = (
     *(errors.NotFound, errors.Forbidden, errors.Unauthenticated, errors.UnknownJob, errors.InvalidData),
-    *(errors.Conflict, errors.InvalidState, errors.QuotaExceeded, errors.Unavailable),
+    *(errors.Conflict, errors.InvalidState, errors.QuotaExceeded, errors.UploadIncomplete, errors.Unavailable),
 )
 _BY_CODE = {kind.code: kind for kind in _KINDS}
 
@@ -229,12 +237,16 @@ def _error(fault: Mapping[str, Any]) -> errors.JobberError:
 
 
 def _refused(answer: httpx.Response) -> errors.JobberError:
-    message = f"{answer.request.method} {answer.url.path} was answered {answer.status_code}: {answer.text.strip()[:500]}"
     if answer.status_code == 401:
         return errors.Unauthenticated()
-    if answer.status_code == 404:
-        return errors.NotFound()
-    return (errors.Unavailable if answer.status_code in (502, 503, 504) else errors.Terminal)(message)
+    try:
+        said = answer.json()
+        code, message = str(said["code"]), str(said["message"])
+    except (ValueError, KeyError, TypeError):
+        code = "NOT_FOUND" if answer.status_code == 404 else ""
+        message = f"{answer.request.method} {answer.url.path} was answered {answer.status_code}: {answer.text.strip()[:500]}"
+    away = answer.status_code in (429, 502, 503, 504, 507)
+    return (errors.Unavailable if away else _BY_CODE.get(code, errors.Terminal))(message)
 
 
 def _unreachable(url: str, fault: Exception) -> errors.Unavailable:

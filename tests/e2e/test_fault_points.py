@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from jobber import faults
+from jobber.cli.tus import Upload
 from jobber.errors import NotFound
 from jobber.model import State
 from tests.support import system as running
@@ -48,6 +49,16 @@ def uploads(system: System, folder: Path) -> None:
         stored = persist(lambda: system.client.upload(write(folder / "products.csv", ROWS)))
     job_id = submit(system.client, "LoadProducts", {"uploadId": stored["id"]})
     expect_exact(system, ended(system.client, job_id), ROWS)
+
+
+def staging(system: System, folder: Path) -> None:
+    """Files in pieces: what was acknowledged stays, and who was not told asks."""
+    for number in range(3):
+        path = write(folder / f"pieces-{number}.csv", ROWS + number)
+        upload = Upload(system.client, path, most=2000)
+        job_id = submit(system.client, "LoadProducts", {"uploadId": upload.send()})
+        upload.forget()
+        expect_exact(system, ended(system.client, job_id), ROWS + number)
 
 
 def submissions(system: System, folder: Path) -> None:
@@ -118,11 +129,14 @@ def failing(system: System, folder: Path) -> None:
 
 
 def expiring(system: System, folder: Path) -> None:
-    """A job with rejects and an upload that no job uses: both go, and what is known of the job stays."""
+    """A job with rejects, an upload that no job uses and a half one: all go, and what is known of the job stays."""
+    half = {"tus-resumable": "1.0.0", "upload-length": "10"}
+    persist(lambda: system.client.send("POST", "/uploads/tus/", headers=half))
     job_id = load(system, folder / "products.csv", ROWS)
     persist(lambda: system.client.upload(write(folder / "unused.csv", 10)))
     expect_exact(system, ended(system.client, job_id), ROWS)
-    kept = """SELECT (SELECT count(*) FROM jobs.uploads) + (SELECT count(*) FROM jobs.jobs WHERE expired_at IS NULL)
+    kept = """SELECT (SELECT count(*) FROM jobs.uploads) + (SELECT count(*) FROM jobs.staged)
+                   + (SELECT count(*) FROM jobs.jobs WHERE expired_at IS NULL)
                    + (SELECT count(*) FROM jobs.receipts WHERE rejects <> '')
                    + (SELECT count(*) FROM products.ledger WHERE rejects <> '')"""
     until(lambda: system.rows(kept) == [(0,)], 60, "the end of all that expires")
@@ -162,6 +176,13 @@ GROUPS: Mapping[str, Group] = {
     "blobs": Group(
         uploads,
         ("upload.before_blob", "blob.after_piece", "blob.before_sync", "blob.before_rename", "blob.after_rename"),
+    ),
+    "staging": Group(
+        staging,
+        (
+            *("stage.after_piece", "stage.before_commit", "stage.after_commit"),
+            *("stage.before_complete", "stage.after_complete"),
+        ),
     ),
     "submissions": Group(
         submissions,
@@ -209,9 +230,15 @@ GROUPS: Mapping[str, Group] = {
         expiring,
         (
             *("expire.before_commit", "expire.after_commit", "expire_uploads.before_commit", "expire_uploads.after_commit"),
-            *("stray.before_delete", "stray.after_delete", "products.before_forget", "products.after_forget"),
+            *(
+                "expire_staged.before_commit",
+                "stray.before_delete",
+                "stray.after_delete",
+                "products.before_forget",
+                "products.after_forget",
+            ),
         ),
-        environment={"JOBBER_RETENTION_DAYS": f"{10 * SECONDS:.8f}"},
+        environment={"JOBBER_RETENTION_DAYS": f"{10 * SECONDS:.8f}", "JOBBER_STAGED_HOURS": f"{240 * SECONDS:.8f}"},
     ),
     "failing": Group(
         failing,

@@ -1,11 +1,12 @@
 """Judges that are not ours look at the running system: `python -m tests.outside [NAME …]`; without names all of them.
 
 graphql-http's audit on both services in both modes; the reference clients of graphql-ws and graphql-sse; schemathesis'
-fuzzing; grpcurl and grpc-health-probe; buf on the protos; breaking changes of the public schemas. They
+fuzzing; tuspy's uploads; grpcurl and grpc-health-probe; buf on the protos; breaking changes of the public schemas. They
 need node and npm, and Go; what they install lies in
 `.cache/outside` and is found again the next time. Versions are pinned here.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +31,7 @@ CACHE = ROOT / ".cache" / "outside"
 NODE = ("graphql@16.15.0", "graphql-http@1.23.1", "graphql-ws@6.4.2", "graphql-sse@2.6.1", "ws@8.23.0", "@bufbuild/buf@1.75.0")
 #: With graphql-core 3.3, whose trees are frozen, it falls over itself.
 SCHEMATHESIS = ("schemathesis==4.32.0", "graphql-core<3.3")
+TUSPY = "tuspy==1.1.0"
 GO = {
     "grpc-health-probe": "github.com/grpc-ecosystem/grpc-health-probe@v0.4.61",
     "grpcurl": "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4",
@@ -91,7 +94,7 @@ def follow(folder: Path, systems: dict[str, System]) -> str:
 
 def fuzz(folder: Path, systems: dict[str, System]) -> str:
     """schemathesis: no operation answers with a server error, whatever it is sent."""
-    st = schemathesis()
+    st = virtualenv(*SCHEMATHESIS) / "bin" / "st"
     system = up("development", folder, systems)
     sent = 0
     for service in ("auth", "jobs"):
@@ -117,6 +120,23 @@ def fuzz(folder: Path, systems: dict[str, System]) -> str:
     if sent < EXAMPLES:
         raise Failed(f"only {sent} examples were sent")
     return f"{sent} examples, no server error and no bug in the logs"
+
+
+def tus(folder: Path, systems: dict[str, System]) -> str:
+    """tuspy sends a file in pieces with checksums; the jobs service is killed in the middle."""
+    python = virtualenv(TUSPY) / "bin" / "python"
+    system = up("development", folder, systems)
+    path = write_csv(folder / "tus.csv", 400_000, broken=False)
+    jobs = system.state["jobs"].removesuffix("/graphql")
+    killer = threading.Timer(1.0, system.kill, ["jobs"])
+    killer.start()
+    said = run(str(python), str(HERE / "tus_client.py"), f"{jobs}/uploads/tus/", str(path), system.client.token)
+    killer.cancel()
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    stored = system.rows("SELECT encode(sha256, 'hex') FROM jobs.uploads WHERE file_name = 'tus.csv'")
+    if stored != [(sha256,)]:
+        raise Failed(f"{said}: {stored} is not {sha256}")
+    return said
 
 
 def grpc(folder: Path, systems: dict[str, System]) -> str:
@@ -220,14 +240,16 @@ def node_modules() -> None:
         marker.write_text(json.dumps(NODE))
 
 
-def schemathesis() -> Path:
-    """In a virtualenv of its own: its dependencies are none of ours."""
-    home = CACHE / SCHEMATHESIS[0]
-    if not (home / "bin" / "st").exists():
+def virtualenv(*packages: str) -> Path:
+    """One of these packages' own: their dependencies are none of ours."""
+    home = CACHE / packages[0]
+    marker = home / "installed"
+    if not marker.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         run(sys.executable, "-m", "venv", str(home))
-        run(str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", *SCHEMATHESIS)
-    return home / "bin" / "st"
+        run(str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", *packages)
+        marker.touch()
+    return home
 
 
 def go_tool(name: str) -> str:
@@ -259,6 +281,7 @@ JUDGES: dict[str, Callable[[Path, dict[str, System]], str]] = {
     "graphql-http": audit,
     "subscriptions": follow,
     "schemathesis": fuzz,
+    "tus": tus,
     "grpc": grpc,
     "buf": protos,
     "schemas": schemas,

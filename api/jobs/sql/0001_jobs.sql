@@ -14,11 +14,44 @@ CREATE TABLE jobs.uploads (
     blob_key text NOT NULL,
     bytes bigint NOT NULL,
     sha256 bytea NOT NULL,
+    -- What its sender said that it is.
+    format text,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX uploads_by_blob ON jobs.uploads (blob_key);
 CREATE INDEX uploads_by_age ON jobs.uploads (created_at);
 CREATE INDEX uploads_by_name ON jobs.uploads (owner_id, file_name, created_at DESC);
+-- The same content of the same owner is kept once.
+CREATE INDEX uploads_by_content ON jobs.uploads (owner_id, sha256);
+
+-- Files that come in pieces (tus). One that is whole becomes an upload of the same id.
+CREATE TABLE jobs.staged (
+    id uuid PRIMARY KEY,
+    owner_id uuid NOT NULL,
+    file_name text NOT NULL,
+    -- These three as they were announced.
+    bytes bigint NOT NULL,
+    sha256 bytea,
+    format text,
+    -- Upload-Metadata, as it was given.
+    metadata text NOT NULL,
+    -- What is durable and acknowledged.
+    received bigint NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    touched_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX staged_of_owner ON jobs.staged (owner_id);
+CREATE INDEX staged_by_age ON jobs.staged (touched_at);
+
+-- Where its bytes are: the first `length` ones of each blob.
+CREATE TABLE jobs.parts (
+    upload_id uuid NOT NULL REFERENCES jobs.staged ON DELETE CASCADE,
+    start bigint NOT NULL,
+    length bigint NOT NULL,
+    blob_key text NOT NULL,
+    PRIMARY KEY (upload_id, start)
+);
+CREATE INDEX parts_by_blob ON jobs.parts (blob_key);
 
 CREATE TABLE jobs.jobs (
     id uuid PRIMARY KEY,
