@@ -23,7 +23,7 @@ from graphql import build_schema, find_breaking_changes
 
 from tests.support import system as running
 from tests.support.inputs import write_csv
-from tests.support.system import System
+from tests.support.system import System, until
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -126,12 +126,17 @@ def tus(folder: Path, systems: dict[str, System]) -> str:
     """tuspy sends a file in pieces with checksums; the jobs service is killed in the middle."""
     python = virtualenv(TUSPY) / "bin" / "python"
     system = up("development", folder, systems)
-    path = write_csv(folder / "tus.csv", 400_000, broken=False)
+    path = write_csv(folder / "tus.csv", 600_000, broken=False)
     jobs = system.state["jobs"].removesuffix("/graphql")
-    killer = threading.Timer(1.0, system.kill, ["jobs"])
+
+    def kill() -> None:
+        until(lambda: (system.rows("SELECT max(received) FROM jobs.staged")[0][0] or 0) > 2 << 20, 60)
+        system.kill("jobs")
+
+    killer = threading.Thread(target=kill)
     killer.start()
     said = run(str(python), str(HERE / "tus_client.py"), f"{jobs}/uploads/tus/", str(path), system.client.token)
-    killer.cancel()
+    killer.join()
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     stored = system.rows("SELECT encode(sha256, 'hex') FROM jobs.uploads WHERE file_name = 'tus.csv'")
     if stored != [(sha256,)]:
