@@ -10,6 +10,7 @@ import click
 
 from jobber.cli.exits import Exit, told
 
+COMMANDLINE = click.core.ParameterSource.COMMANDLINE
 F = TypeVar("F", bound=Callable[..., Any])
 
 data_dir = click.option(
@@ -138,17 +139,55 @@ def demo(file: Path | None, keep: bool, broker: str) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--job", "name", required=True, help="Job type, like LoadProducts.")
 @click.option("--args", "arguments", default="{}", help="Further arguments of the job type, a JSON object.")
-@click.option(
-    "--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="An option of LoadOptions, like delimiter=;"
-)
+@click.option("--delimiter", help="CSV: what parts the columns; \\t for a tab.")
+@click.option("--quote", help="CSV: what surrounds a text.")
+@click.option("--encoding", help="Of the text, like windows-1252.")
+@click.option("--mapping", multiple=True, metavar="COLUMN=THEIRS", help="The contract's COLUMN is called THEIRS in the file.")
+@click.option("--mode", type=click.Choice(["INSERT", "UPSERT", "UPDATE"]), help="How rows are written.")
+@click.option("--keys", metavar="COLUMNS", help="What tells rows apart for UPSERT and UPDATE, separated by commas.")
+@click.option("--dry-run", is_flag=True, help="Check everything, write nothing.")
+@click.option("--max-errors", type=click.IntRange(0), help="The job fails with more rejects than this.")
+@click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="Any option of LoadOptions.")
 @reached
-def load(file: Path, name: str, arguments: str, options: tuple[str, ...], **where: Any) -> None:
-    """Upload FILE, run a job on it and follow it to its end."""
-    from jobber.cli.client import connect
-    from jobber.cli.load import run
+@click.pass_context
+def load(
+    context: click.Context,
+    /,
+    file: Path,
+    name: str,
+    arguments: str,
+    delimiter: str | None,
+    quote: str | None,
+    encoding: str | None,
+    mapping: tuple[str, ...],
+    mode: str | None,
+    keys: str | None,
+    dry_run: bool,
+    max_errors: int | None,
+    options: tuple[str, ...],
+    **where: Any,
+) -> None:
+    """Upload FILE, run a job on it and follow it to its end.
 
+    What was interrupted, here or at the service, goes on where it stopped: start the same command again.
+    """
+    from jobber.cli.client import connect
+    from jobber.cli.load import options_of, run
+
+    dialect = {"delimiter": delimiter, "quote": quote, "encoding": encoding}
+    given = options_of(options, mapping, keys, **dialect, mode=mode, dryRun=dry_run, maxErrors=max_errors)
     with told():
-        sys.exit(run(connect(**where), file, name, arguments, options))
+        sys.exit(run(connect(**where), file, name, arguments, given, reached_as(context)))
+
+
+def reached_as(context: click.Context) -> list[str]:
+    """The options that say where Jobber is, as they were given on the command line; a secret only by its variable's name."""
+    words = []
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name in ("url", "auth_url", "data_dir", "email") and context.get_parameter_source(name) is COMMANDLINE:
+            words += [parameter.opts[0], str(context.params[name])]
+    return words
 
 
 @app.command()

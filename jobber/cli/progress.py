@@ -61,7 +61,14 @@ def bar(out: Console, title: str, unit: str) -> Iterator[Bar]:
     with Progress(*columns, console=out, transient=False) as progress:
         task = progress.add_task(title, total=None, note="")
 
+        begun = False
+
         def show(done: int, total: int | None, note: str = "") -> None:
+            nonlocal begun
+            if not begun:
+                # Where it begins took no time now: a speed is made of what follows.
+                progress.reset(task, completed=done)
+                begun = True
             progress.update(task, completed=done, total=total, note=note)
 
         yield show

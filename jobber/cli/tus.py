@@ -28,6 +28,10 @@ PATIENCE = 60.0
 AGAIN = frozenset({409, 423, 429, 502, 503, 504, 507})
 
 
+#: Hears how many bytes are there, and what is waited for.
+Told = Callable[[int, str], None]
+
+
 class Upload:
     """One file on its way."""
 
@@ -35,7 +39,7 @@ class Upload:
         self,
         client: Client,
         path: Path,
-        told: Callable[[int, str], None] = lambda done, note: None,
+        told: Told = lambda done, note: None,
         *,
         most: int = REQUEST,
     ) -> None:
@@ -45,12 +49,15 @@ class Upload:
         self.size = path.stat().st_size
         #: Bytes that were there already when this began.
         self.resumed_at = 0
+        #: How often a job on it has failed: another one is not the same submission.
+        self.runs = 0
 
-    def send(self) -> str:
+    def send(self, told: Told | None = None) -> str:
         """Send what is missing; answer the upload's id. `told` hears how many bytes are there, and what is waited for.
 
         Raises Unavailable when nothing gets on for PATIENCE seconds; InvalidState when the file changes meanwhile.
         """
+        self._told = told or self._told
         url = self._remembered()
         first, waited_since, pause = True, time.monotonic(), 0.1
         best = -1
@@ -79,11 +86,19 @@ class Upload:
         """The next time the file is sent anew."""
         self._note.unlink(missing_ok=True)
 
+    def again(self) -> None:
+        """A job on it has failed. The upload is kept for the next one."""
+        if url := self._remembered():
+            self.runs += 1
+            self._note.write_text(f"{url} {self.runs}")
+
     def _remembered(self) -> str | None:
         try:
-            return self._note.read_text().strip() or None
-        except OSError:
+            url, runs = self._note.read_text().split(" ")
+            self.runs = int(runs)
+        except (OSError, ValueError):
             return None
+        return url
 
     def _create(self) -> str:
         name = base64.b64encode(self._path.name.encode(errors="replace")).decode()
@@ -93,7 +108,8 @@ class Upload:
             raise self._client.refused(answer)
         url = httpx.URL(self._client.jobs).join(answer.headers["location"]).path
         self._note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._note.write_text(url)
+        self._note.write_text(f"{url} 0")
+        self.runs = 0
         return url
 
     def _offset(self, url: str) -> int | None:
