@@ -42,6 +42,7 @@ GENERATED = (
     ("docs/settings.md", "docs/generate_settings.py"),
     ("docs/observability.md", "docs/generate_observability.py"),
     ("docs/dataflow.md", "docs/generate_dataflow.py"),
+    ("dashboard", "deploy/grafana/generate_dashboard.py"),
 )
 CHECKS = (
     ("format", ("ruff", "format", "--check", "."), "python dev.py format"),

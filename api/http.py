@@ -57,7 +57,7 @@ def http_app(routes: Sequence[BaseRoute], *, ready: Callable[[], Awaitable[bool]
 
     async def is_ready(request: Request) -> Response:
         good = False
-        if not request.app.state.stopping:
+        if not (request.app.state.draining or request.app.state.stopping):
             with contextlib.suppress(Exception):
                 good = await asyncio.wait_for(ready(), READY_TIMEOUT)
         return JSONResponse({"ready": good}, 200 if good else 503)
@@ -72,7 +72,7 @@ def http_app(routes: Sequence[BaseRoute], *, ready: Callable[[], Awaitable[bool]
         middleware=[Middleware(_Guard)],
         exception_handlers={errors.JobberError: _refused},
     )
-    app.state.stopping = False
+    app.state.draining = app.state.stopping = False
     return app
 
 

@@ -52,7 +52,8 @@ async def run(
 ) -> None:
     """Serve HTTP and gRPC until SIGTERM or SIGINT; then stop being ready, finish what is in flight, and call `on_stop`.
 
-    What is not finished within `settings.grace` seconds is cut. A second signal cuts it at once. Port 0 is any free port;
+    It serves on for `settings.drain_delay` seconds while it is not ready any more. What is not finished within `settings.grace`
+    seconds after that is cut. A second signal ends the delay, or cuts at once when there is none. Port 0 is any free port;
     the ports are in the log's `ready` event. Raises PortTaken.
     """
     stop = asyncio.Event()
@@ -63,8 +64,13 @@ async def run(
             grpc_port = _add_port(server, settings.host, grpc_port, settings.tls)
             await server.start()
 
+        signals = 0
+
         def signalled() -> None:
-            http.force_exit = stop.is_set()
+            # The second ends the drain's delay, if there is one; the one after that cuts what is in flight.
+            nonlocal signals
+            signals += 1
+            http.force_exit = signals > (2 if settings.drain_delay else 1)
             stop.set()
 
         loop = asyncio.get_running_loop()
@@ -77,10 +83,17 @@ async def run(
         told = asyncio.create_task(stop.wait())
         await asyncio.wait((serving, told), return_when=asyncio.FIRST_COMPLETED)
         told.cancel()
-        app.state.stopping = True
-        event("stopping", "Finishes what is in flight.", grace=settings.grace)
+        # First nobody is sent here any more, then nobody is let in.
+        app.state.draining = True
         if health is not None:
             await health.enter_graceful_shutdown()
+        event("stopping", "Finishes what is in flight.", grace=settings.grace, drain_delay=settings.drain_delay)
+        if settings.drain_delay and stop.is_set():
+            stop.clear()
+            again = asyncio.create_task(stop.wait())
+            await asyncio.wait((serving, again), timeout=settings.drain_delay, return_when=asyncio.FIRST_COMPLETED)
+            again.cancel()
+        app.state.stopping = True
         http.should_exit = True
         drains: list[Awaitable[object]] = [serving]
         if server is not None:

@@ -43,7 +43,9 @@ class ServiceSettings(BaseSettings):
     job_modules: Annotated[tuple[str, ...], NoDecode] = ()
     #: Seconds that a service waits at start for what it depends on before it gives up.
     start_timeout: float = 300
-    #: Seconds that a stopping service gives what is in flight.
+    #: Seconds that a stopping service goes on serving while it is not ready any more, until load balancers have noticed.
+    drain_delay: float = Field(default=0, ge=0)
+    #: Seconds that it gives what is in flight after that.
     grace: float = 20
     #: PEM file of the authority whose certificates gRPC takes, from services and clients alike (mTLS); with the next two.
     grpc_authority: Path | None = None
@@ -160,6 +162,17 @@ class TransportSettings(BaseSettings):
     )
     #: Prefix of Pulsar topics.
     pulsar_namespace: str = "public/default"
+    #: Partitions of each topic, so that several brokers share it; made when a topic is first used, and more of them later. 0:
+    #: topics are not partitioned.
+    pulsar_partitions: int = Field(default=0, ge=0, le=1000)
+    #: Pulsar's admin API, `http://host:8080`, which makes the partitions.
+    pulsar_admin_url: str | None = None
+
+    @model_validator(mode="after")
+    def _partitions_need_an_admin(self) -> Self:
+        if self.pulsar_partitions and not self.pulsar_admin_url:
+            raise ValueError("JOBBER_PULSAR_PARTITIONS needs JOBBER_PULSAR_ADMIN_URL, Pulsar's admin API: http://host:8080")
+        return self
 
     @property
     def url(self) -> str:

@@ -115,7 +115,11 @@ class Up:
         # The children run with -P, so that a folder called `jobber` where the user stands is not taken for ours.
         path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(Path(jobber.__file__).parents[1]))))
         broker = (
-            {"JOBBER_TRANSPORT": "pulsar", "PULSAR_SERVICE_URL": self._broker.url}
+            {
+                "JOBBER_TRANSPORT": "pulsar",
+                "PULSAR_SERVICE_URL": self._broker.url,
+                "JOBBER_PULSAR_ADMIN_URL": self._broker.server.admin_url,
+            }
             if self._broker
             else {"JOBBER_TRANSPORT": "postgres"}
         )

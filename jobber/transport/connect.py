@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from jobber.settings import TransportSettings
 from jobber.transport import Consumer, Group, Publisher
+from jobber.transport.pulsar_partitions import Partitions
 
 
 async def open_publisher(settings: TransportSettings) -> Publisher:
@@ -11,7 +12,7 @@ async def open_publisher(settings: TransportSettings) -> Publisher:
     if settings.url.startswith("pulsar"):
         from jobber.transport.pulsar import PulsarPublisher
 
-        return PulsarPublisher(settings.url, settings.pulsar_namespace)
+        return PulsarPublisher(settings.url, settings.pulsar_namespace, _partitions(settings))
     from jobber.transport.postgres import PostgresPublisher
 
     return PostgresPublisher(settings.url)
@@ -22,7 +23,11 @@ def open_consumer(settings: TransportSettings, groups: Sequence[Group], name: st
     if settings.url.startswith("pulsar"):
         from jobber.transport.pulsar import PulsarConsumer
 
-        return PulsarConsumer(settings.url, settings.pulsar_namespace, groups, name)
+        return PulsarConsumer(settings.url, settings.pulsar_namespace, groups, name, _partitions(settings))
     from jobber.transport.postgres import PostgresConsumer
 
     return PostgresConsumer(settings.url, groups, name)
+
+
+def _partitions(settings: TransportSettings) -> Partitions:
+    return Partitions(settings.pulsar_partitions, settings.pulsar_admin_url or "")

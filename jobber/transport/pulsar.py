@@ -23,6 +23,7 @@ import pulsar
 from jobber import faults
 from jobber.errors import Unavailable
 from jobber.transport import Delivery, Group, Message
+from jobber.transport.pulsar_partitions import Partitions
 
 SUBSCRIPTION = "jobber"
 #: Seconds that a publish may take.
@@ -42,7 +43,8 @@ DEFAULT_PORTS = {"pulsar": 6650, "pulsar+ssl": 6651}
 class PulsarPublisher:
     """Publishes; a producer a topic, made when needed and again when it is cut off. One thread of its own does what blocks."""
 
-    def __init__(self, url: str, namespace: str) -> None:
+    def __init__(self, url: str, namespace: str, partitions: Partitions | None = None) -> None:
+        self._partitions = partitions or Partitions()
         self._url = url
         self._namespace = namespace
         self._client: pulsar.Client | None = None
@@ -111,6 +113,7 @@ class PulsarPublisher:
         elif known is not None:
             _look_for_broker(self._url)
             _close(self._producers.pop(topic))
+        self._partitions.make(_topic(self._namespace, topic))
         self._producers[topic] = self._client.create_producer(
             _topic(self._namespace, topic),
             send_timeout_millis=int(PUBLISH_DEADLINE * 1000),
@@ -128,7 +131,10 @@ class PulsarPublisher:
 class PulsarConsumer:
     """Receives from one multi-topic consumer a group, in turn; acknowledges through the one that received."""
 
-    def __init__(self, url: str, namespace: str, groups: Sequence[Group], name: str) -> None:
+    def __init__(
+        self, url: str, namespace: str, groups: Sequence[Group], name: str, partitions: Partitions | None = None
+    ) -> None:
+        self._partitions = partitions or Partitions()
         self._url = url
         self._namespace = namespace
         self._groups = groups
@@ -169,6 +175,13 @@ class PulsarConsumer:
 
     def hand_back(self, deliveries: Sequence[Delivery], delay: float) -> None:
         """Let the messages come again: negatively acknowledged after the delay, by whoever receives next."""
+        if delay <= 0:
+            # At once, whether anything is received here any more or not.
+            for delivery in deliveries:
+                consumer, message = delivery.handle
+                with contextlib.suppress(pulsar.PulsarException):
+                    consumer.negative_acknowledge(message)
+            return
         due = time.monotonic() + delay
         with self._lock:
             self._later.extend((due, *delivery.handle) for delivery in deliveries)
@@ -244,8 +257,11 @@ class PulsarConsumer:
         return self._consumers
 
     def _subscribe(self, client: pulsar.Client, group: Group) -> pulsar.Consumer:
+        topics = [_topic(self._namespace, topic) for topic in group.topics]
+        for topic in topics:
+            self._partitions.make(topic)
         return client.subscribe(
-            [_topic(self._namespace, topic) for topic in group.topics],
+            topics,
             SUBSCRIPTION,
             consumer_type=pulsar.ConsumerType.Shared,
             initial_position=pulsar.InitialPosition.Earliest,

@@ -1,26 +1,34 @@
 """Judge deploy/ without a container engine: `python -m tests.deploy [NAME …]`; without names everything.
 
 helm lint and kubernetes-validate on every set of values, kube-score, the schema of the values; hadolint; the schema of compose
-files; and whether what is deployed starts the commands, and sets the variables, that the services have.
+files; whether what is deployed starts the commands, and sets the variables, that the services have; promtool on alerts, the
+dashboard's queries and what running services tell.
 """
 
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 from pydantic import AliasChoices
 
 from jobber.cli.app import app
+from jobber.job import discover
 from jobber.settings import AuthSettings, ExecutorSettings, JobsSettings, ProductsSettings, TransportSettings
+from jobber.transport.pulsar import SUBSCRIPTION, _topic
+from tests.deploy import alerts
 from tests.deploy.tools import ROOT, Failed, documents, go_tool, python_tool, run
+from tests.support import system as running
+from tests.support.system import ended
 
 CHART, KUBERNETES = "deploy/chart", "1.34"
 SETS = {path.name.removesuffix("-values.yaml"): str(path) for path in sorted((ROOT / CHART / "ci").glob("*.yaml"))}
 #: Kinds that Kubernetes itself does not know.
-CUSTOM = {"ScaledObject", "ServiceMonitor", "Cluster"}
+CUSTOM = {"ScaledObject", "ServiceMonitor", "PrometheusRule", "Cluster"}
 SETTINGS: dict[str, tuple[Any, ...]] = {
     "auth": (AuthSettings,),
     "jobs": (JobsSettings, TransportSettings),
@@ -152,6 +160,42 @@ def compose() -> str:
     return "valid"
 
 
+def triggers() -> str:
+    """KEDA looks at the topics that the services use."""
+    found = 0
+    for document in rendered("keda"):
+        if document["kind"] != "ScaledObject":
+            continue
+        for trigger in document["spec"]["triggers"]:
+            topic, subscription = trigger["metadata"]["topic"], trigger["metadata"]["subscription"]
+            name = topic.rpartition("/jobber.")[2]
+            if (
+                topic != _topic("public/default", name)
+                or subscription != SUBSCRIPTION
+                or name.partition(".")[0] not in discover()
+            ):
+                raise Failed(f"nobody uses {topic} with the subscription {subscription}")
+            found += 1
+    if not found:
+        raise Failed("there are no triggers")
+    return f"{found} topics that there are"
+
+
+def metrics() -> str:
+    """promtool on what running services answer at /metrics, after a job."""
+    promtool = go_tool("promtool")
+    with tempfile.TemporaryDirectory() as folder:
+        system = running.start(Path(folder) / "data")
+        try:
+            records = [{"name": "good", "price": 1}, {"name": "bad", "price": "x"}]
+            ended(system.client, system.client.execute("LoadProducts", records))
+            for urls in system.state["http"].values():
+                run(promtool, "check", "metrics", stdin=httpx.get(f"{urls[0]}/metrics", trust_env=False).text)
+        finally:
+            system.stop()
+    return "of all four services: no complaint"
+
+
 def template(name: str) -> str:
     """The manifests of a set of values."""
     return helm_template("--values", SETS[name])
@@ -169,7 +213,8 @@ def rendered(name: str) -> list[Any]:
 
 
 JUDGES: dict[str, Callable[[], str]] = {
-    judge.__name__: judge for judge in (image, compose, chart, manifests, score, refusals, variables)
+    judge.__name__: judge
+    for judge in (image, compose, chart, manifests, score, refusals, variables, triggers, alerts.rules, alerts.queries, metrics)
 }
 
 

@@ -28,6 +28,29 @@ def test_stops_well(database: str, number: signal.Signals) -> None:
         assert service.log[-1]["action"] == "stopped"
 
 
+def test_first_it_is_not_ready_and_serves_on_and_then_it_ends(database: str) -> None:
+    """Load balancers need the time between the two."""
+    with auth_process(database, JOBBER_DRAIN_DELAY="2") as service:
+        service.ready()
+        service.process.send_signal(signal.SIGTERM)
+        service.wait_for("stopping")
+        assert httpx.get(f"{service.url}/health/ready").status_code == 503
+        assert service.login()
+        assert service.process.poll() is None
+        assert service.process.wait(10) == 0
+        service.stop()
+        assert service.log[-1]["action"] == "stopped"
+
+
+def test_a_second_signal_ends_the_delay(database: str) -> None:
+    with auth_process(database, JOBBER_DRAIN_DELAY="60") as service:
+        service.ready()
+        service.process.send_signal(signal.SIGTERM)
+        service.wait_for("stopping")
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(10) == 0
+
+
 def test_waits_for_the_database_and_says_so(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path / "pg", free_port())
     server.prepare()

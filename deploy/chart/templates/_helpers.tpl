@@ -68,6 +68,8 @@ capabilities:
   value: production
 - name: JOBBER_HTTP_PORT
   value: {{ $ports.http | quote }}
+- name: JOBBER_DRAIN_DELAY
+  value: {{ $values.drainDelay | quote }}
 - name: JOBBER_GRACE
   value: {{ $values.grace | quote }}
 {{- if ne $role "executor" }}
@@ -96,6 +98,12 @@ capabilities:
   value: {{ $values.pulsar.serviceUrl | quote }}
 - name: JOBBER_PULSAR_NAMESPACE
   value: {{ $values.pulsar.namespace | quote }}
+{{- if $values.pulsar.partitions }}
+- name: JOBBER_PULSAR_PARTITIONS
+  value: {{ $values.pulsar.partitions | quote }}
+- name: JOBBER_PULSAR_ADMIN_URL
+  value: {{ $values.pulsar.adminUrl | quote }}
+{{- end }}
 - name: JOBBER_BLOBS_URL
   value: {{ required "blobs.url: where inputs are kept, s3://bucket/prefix for one" $values.blobs.url | quote }}
 - name: PRODUCTS_GRPC_SERVICE_URL

@@ -1,0 +1,1 @@
+"""What one core of each service, and of PostgreSQL, gets through in a load."""
