@@ -18,6 +18,7 @@ from api.jobs.lineage import Lineage
 from api.jobs.model import Job
 from api.jobs.products_client import ProductsClient
 from api.jobs.rejects import Rejects
+from api.jobs.replay import Replays
 from api.jobs.staging import Staging
 from api.jobs.store import Store
 from api.jobs.submission import Desk
@@ -110,6 +111,7 @@ class Services:
     following: Following
     dead_letters: DeadLetters
     staging: Staging
+    replays: Replays
 
 
 @dataclass(slots=True)

@@ -27,6 +27,7 @@ from api.jobs import graphql_types as types
 from api.jobs import graphql_uploads as uploads
 from api.jobs.context import Context
 from api.jobs.graphql_follow import Subscription
+from api.jobs.graphql_replay import JobReplayRejected
 from api.jobs.retry import retry
 from api.jobs.submission import Asked
 from api.jobs.submit import Stored
@@ -299,7 +300,7 @@ class Mutation(graphene.ObjectType):
     job_pause = _change("JobPause", "Stop dispatching a job's batches until it is resumed.", _pause).Field()
     job_resume = _change("JobResume", "Go on with a paused job.", _resume).Field()
     job_retry = JobRetry.Field()
-    job_replay_rejected = later.JobReplayRejected.Field()
+    job_replay_rejected = JobReplayRejected.Field()
     job_revert = later.JobRevert.Field()
     upload_create = uploads.UploadCreate.Field()
     schedule_create = later.ScheduleCreate.Field()

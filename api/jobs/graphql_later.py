@@ -49,14 +49,6 @@ def _refuses(name: str, doc: str, payload: Any, sentence: str, **arguments: Any)
 
 _ID = graphene.ID(required=True)
 
-JobReplayRejected = _refuses(
-    "JobReplayRejected",
-    "Submit a job's rejects again, corrected. This version answers INVALID_STATE: download, correct and submit them.",
-    JobPayload,
-    "Replaying is not served by this version; download the rejects, correct them, and submit them as a job of their own.",
-    id=_ID,
-    corrected_upload_id=graphene.ID(),
-)
 JobRevert = _refuses(
     "JobRevert",
     "Take back what a job loaded. This version answers INVALID_STATE.",

@@ -24,6 +24,7 @@ from api.jobs.lineage import Lineage
 from api.jobs.notices import Notices
 from api.jobs.products_client import ProductsClient
 from api.jobs.rejects import Rejects
+from api.jobs.replay import Replays
 from api.jobs.retention import Retention
 from api.jobs.staging import Staging
 from api.jobs.staging_store import StagingStore
@@ -98,6 +99,7 @@ async def serve(settings: JobsSettings) -> None:
         Following(settings.subscriptions_per_caller),
         letters,
         staging,
+        Replays(store, blobs, rejects, settings.upload_bytes),
     )
 
     async def caller_of(connection: HTTPConnection) -> Caller | None:

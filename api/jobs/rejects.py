@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from api.jobs.store import Store
+from jobber.errors import InvalidState
 from jobber.model import Format, Layout
 
 #: Blocks read from the database at once: bounds memory, whatever the number of rejects.
@@ -95,6 +96,14 @@ class Rejects:
         if header and form is Format.CSV:
             yield _line([*layout.columns, "row", "code", "message"] if kind == "rejects" else ["row"])
 
+    async def whole_texts(self, job_id: str) -> AsyncIterator[list[str]]:
+        """The rejected records' raw texts in the order of the input, each once.
+
+        Raises InvalidState at the first one that is not kept as it stood: it was cut, or holds bytes that are no text.
+        """
+        async for _, block in self._blocks(job_id, "rejects", -1):
+            yield await asyncio.to_thread(_whole, block)
+
     async def _blocks(self, job_id: str, kind: Literal["rejects", "results"], after: int) -> AsyncIterator[tuple[int, bytes]]:
         while True:
             blocks = await self._store.blocks(job_id, kind, after, BLOCKS)
@@ -115,6 +124,19 @@ def _frame(block: bytes) -> Any:
     from operators.rejects import from_block
 
     return from_block(block).sort("row_no", maintain_order=True)
+
+
+def _whole(block: bytes) -> list[str]:
+    import polars as pl
+
+    from operators.frames import MAX_RAW
+
+    frame = _frame(block)
+    lost = frame.filter((pl.col("code") == "ENCODING") | (pl.col("raw").str.len_chars() > MAX_RAW))
+    if lost.height:
+        raise InvalidState(f"Row {lost['row_no'][0]:,} is not kept as it stood in the input; download, correct and upload it.")
+    texts: list[str] = frame.unique("row_no", keep="first", maintain_order=True)["raw"].to_list()
+    return texts
 
 
 def _decoded(batch_no: int, block: bytes) -> list[Fault]:

@@ -19,7 +19,8 @@ LOCK: LiteralString = """
     SELECT state, batches, expired_at IS NOT NULL FROM jobs.jobs
      WHERE id = %(id)s AND (%(owner)s::uuid IS NULL OR owner_id = %(owner)s) FOR UPDATE
 """
-CHILD: LiteralString = "SELECT id::text FROM jobs.jobs WHERE parent_id = %(id)s ORDER BY number LIMIT 1"
+#: Children of a first attempt replay rejects (replay.py).
+CHILD: LiteralString = "SELECT id::text FROM jobs.jobs WHERE parent_id = %(id)s AND attempt > 1 ORDER BY number LIMIT 1"
 LEFT: LiteralString = """
     SELECT count(*)::integer, coalesce(sum(b.rows), 0)::bigint FROM jobs.batches b
      WHERE b.job_id = %(id)s AND NOT EXISTS (SELECT FROM jobs.receipts r WHERE r.job_id = b.job_id AND r.batch_no = b.batch_no)

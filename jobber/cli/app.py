@@ -214,6 +214,33 @@ def cancel(id: str, **where: Any) -> None:
         sys.exit(run(connect(**where), id))
 
 
+@app.command()
+@click.argument("id")
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="A file; without it, standard output.")
+@click.option("--format", "form", type=click.Choice(["csv", "ndjson"]), help="By the file's name, else csv.")
+@reached
+def rejects(id: str, output: Path | None, form: str | None, **where: Any) -> None:
+    """Download what was rejected of a job, in the input's own columns, with row, code and message."""
+    from jobber.cli.client import connect
+    from jobber.cli.rejects import download
+
+    with told():
+        download(connect(**where), id, output, form)
+
+
+@app.command()
+@click.argument("id")
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@reached
+def replay(id: str, file: Path | None, **where: Any) -> None:
+    """Run a job's rejects again as a job of its own: corrected in FILE (as `jobber rejects` writes it), or as they were."""
+    from jobber.cli.client import connect
+    from jobber.cli.rejects import replay as run
+
+    with told():
+        sys.exit(run(connect(**where), id, file))
+
+
 @app.group()
 def users() -> None:
     """Make and disable users, straight in the database: DATABASE_URL, or the running `jobber up`'s."""

@@ -30,6 +30,12 @@ LOGIN = "mutation ($input: LoginInput!) { login(input: $input) { token } }"
 EXECUTE = JOB + "mutation ($input: ExecuteJobInput!) { executeJob(input: $input) { ...Everything } }"
 LOOK = JOB + "query ($id: ID!) { job(id: $id) { ...Everything } }"
 CANCEL = JOB + "mutation ($id: ID!) { jobCancel(id: $id) { job { ...Everything } userErrors { code message } } }"
+REPLAY = (
+    JOB
+    + """mutation ($id: ID!, $upload: ID) {
+  jobReplayRejected(id: $id, correctedUploadId: $upload) { replayed job { ...Everything } userErrors { code message } }
+}"""
+)
 WHY = "query ($id: ID!) { job(id: $id) { errorGroups { code column count sample { row message raw } } } }"
 
 
@@ -125,10 +131,11 @@ class Client:
 
     def cancel(self, id: str) -> Job:
         """Cancel the job."""
-        payload = self.ask(CANCEL, {"id": id})["jobCancel"]
-        for fault in payload["userErrors"]:
-            raise _error({"message": fault["message"], "extensions": {"code": fault["code"]}})
-        return _job(payload["job"])
+        return _changed(self.ask(CANCEL, {"id": id})["jobCancel"])
+
+    def replay(self, id: str, upload_id: str | None) -> Job:
+        """Run the job's rejects again, corrected in an upload, or as they were; the child job."""
+        return _changed(self.ask(REPLAY, {"id": id, "upload": upload_id})["jobReplayRejected"])
 
     def reasons(self, id: str) -> list[dict[str, Any]]:
         """Why records were rejected, the most frequent reason first."""
@@ -207,6 +214,12 @@ class _Counted(io.FileIO):
 
 def _base(url: str) -> str:
     return (url if "://" in url else f"http://{url}").rstrip("/").removesuffix("/graphql")
+
+
+def _changed(payload: Mapping[str, Any]) -> Job:
+    for fault in payload["userErrors"]:
+        raise _error({"message": fault["message"], "extensions": {"code": fault["code"]}})
+    return _job(payload["job"])
 
 
 def _job(found: Mapping[str, Any]) -> Job:

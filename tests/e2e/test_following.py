@@ -151,8 +151,6 @@ def test_a_row_knows_its_batch_but_tells_only_who_may_see_it(pair: System, membe
 @pytest.mark.parametrize(
     "mutation",
     [
-        'uploadCreate(input: {filename: "a", bytes: 1, format: CSV})',
-        'jobReplayRejected(id: "x")',
         'jobRevert(id: "x")',
         'scheduleCreate(input: {cron: "* * * * *", job: {name: "x", source: {}, idempotencyKey: "x"}})',
         'scheduleDelete(id: "x")',
