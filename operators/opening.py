@@ -1,24 +1,27 @@
-"""From the bytes of an input to the text that planning reads: expanded, and in UTF-8."""
+"""From the bytes of an input to what planning reads: expanded, and in UTF-8 where it is text."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
 from jobber.errors import StructureFault
-from jobber.model import Compression, InputOptions
+from jobber.model import Compression, Format, InputOptions
 from operators.encoding import UTF8, encoding_of, recoded
 from operators.expand import compression_of, expanded
 
 #: Bytes that are looked at.
 LOOK = 64 << 10
+#: What a Parquet file begins with, and ends.
+PARQUET = b"PAR1"
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
     """An input, opened."""
 
-    #: Text in UTF-8, cut anywhere.
+    #: Text in UTF-8, cut anywhere; of a Parquet file, its bytes.
     windows: Iterator[bytes]
+    parquet: bool
     #: What it is written in.
     encoding: str
     #: The text is the input's own bytes, which can be read in parts.
@@ -36,10 +39,16 @@ def opened(windows: Iterable[bytes], options: InputOptions, limit: int) -> Opene
         head, coming = _peeked(expanded(coming, compression, limit))
         if head[257:262] == b"ustar":
             raise StructureFault("FORMAT", "It is a tar archive; unpack it and upload the file itself.")
+    parquet = head.startswith(PARQUET)
+    if options.format is not None and parquet is not (options.format == Format.PARQUET):
+        seen = "is a Parquet file" if parquet else "does not begin as a Parquet file"
+        raise StructureFault("FORMAT", f"It was said to be {options.format}, and {seen}.")
+    if parquet:
+        return Opened(coming, parquet=True, encoding=UTF8, as_it_is=compression is Compression.NONE)
     encoding = encoding_of(head, options.encoding)
     if encoding != UTF8:
         coming = recoded(coming, encoding)
-    return Opened(coming, encoding, as_it_is=compression is Compression.NONE and encoding == UTF8)
+    return Opened(coming, parquet=False, encoding=encoding, as_it_is=compression is Compression.NONE and encoding == UTF8)
 
 
 def _peeked(windows: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:

@@ -29,8 +29,7 @@ from jobber.errors import JobberError, NotFound, StructureFault
 from jobber.job import BUILT_IN, discover, find
 from jobber.local.child import end_with_supervisor, ended_by_parent
 from jobber.model import BatchKey, Plan
-from operators.frames import shown
-from operators.split import part_of
+from operators.split import part_of, raw_text
 from pipelines.allowance import Allowance
 from pipelines.isolated_wire import (
     Alive,
@@ -151,7 +150,7 @@ class Server:
                 return Cut(msgspec.json.encode(_scan(task, lambda: _write(writer, WINDOW))))
             assert self._batch is not None
             if isinstance(task, Raw):
-                return Text(shown(part_of(self._batch.data, self._batch.layout, task.index, task.index + 1).rstrip(b"\r\n")))
+                return Text(raw_text(self._batch.data, self._batch.layout, task.index))
             return _part(self._batch, task)
         except MemoryError:
             raise
@@ -251,7 +250,7 @@ def _part(batch: Load, task: Part) -> Answer:
 
 
 def _scan(task: Scan, goes_on: Callable[[], None]) -> Plan:
-    planner = Planner(Blobs(task.blobs_url), task.expanded_bytes)
+    planner = Planner(Blobs(task.blobs_url), task.expanded_bytes, isolated=True)
     source = Source(inline=task.inline, blob_key=task.blob_key)
     return planner.plan(source, Contract.of(find(task.kind).contract), task.options, goes_on)
 

@@ -19,7 +19,7 @@ from jobber.transport import Consumer, Delivery
 from pipelines import wire
 from pipelines.connectors.jobs import Jobs
 from pipelines.isolation import Isolation
-from pipelines.opened import Planner
+from pipelines.opened import Delicate, Planner
 from pipelines.retry import Refused
 from pipelines.room import Room
 from pipelines.signs import SignsOfLife, Superseded
@@ -107,7 +107,10 @@ class PlanSteps:
                 self._beat()
                 signs.give()
 
-            made = self._planner.plan(task.source, Contract.of(task.kind.contract), task.options, goes_on)
+            try:
+                made = self._planner.plan(task.source, Contract.of(task.kind.contract), task.options, goes_on)
+            except Delicate:
+                return replace(planning, item=self._isolation.plan(task, self._planner, signs.give))
         except Superseded:
             event("planned", "The job does not wait for this plan any more.", job=job_id)
             return replace(planning, item=None)

@@ -4,6 +4,7 @@ from jobber.contract import Contract
 from jobber.model import Format, Layout
 from operators.decode.csv import decode_csv
 from operators.decode.json import decode_json
+from operators.decode.parquet import decode_parquet
 from operators.frames import Decoded
 
 __all__ = ["Decoded", "decode"]
@@ -16,4 +17,6 @@ def decode(data: bytes, layout: Layout, contract: Contract, first_row: int, plai
     """
     if layout.format is Format.CSV:
         return decode_csv(data, layout, contract, first_row, plain)
+    if layout.format is Format.PARQUET:
+        return decode_parquet(data, layout, contract, first_row)
     return decode_json(data, layout, contract, first_row)

@@ -10,8 +10,9 @@ from operators.plan.csv import plan_csv
 from operators.plan.detect import detect
 from operators.plan.json_array import plan_json
 from operators.plan.ndjson import plan_ndjson
+from operators.plan.parquet import parquet_pieces
 
-__all__ = ["Piece", "pieces", "plan", "warnings_of"]
+__all__ = ["Piece", "parquet_pieces", "pieces", "plan", "warnings_of"]
 
 _PLANNERS = {Format.CSV: plan_csv, Format.NDJSON: plan_ndjson, Format.JSON: plan_json}
 

@@ -1,8 +1,7 @@
 """Plan a CSV: where its records end, in one pass over windows of bytes, with no more than a few windows in memory."""
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import numpy as np
 
@@ -23,14 +22,12 @@ from operators.csv_grammar import (
     strict,
 )
 from operators.encoding import UTF8, canonical
-from operators.frames import CONTROL, MAX_FIELD
+from operators.frames import MAX_FIELD
 from operators.plan.buffer import MAX_RECORD, OWN_BATCH, Buffer, Cut, cut_of, further, too_long
-from operators.plan.ndjson import check_mapping
+from operators.plan.columns import check_names, match_columns
 
 #: A header longer than this is none.
-MAX_HEADER, MAX_COLUMNS = 1 << 20, 10_000
-#: What might have been meant instead of the delimiter that was expected.
-DELIMITERS = {";": "a semicolon", "\t": "a tab", "|": "a bar", ",": "a comma"}
+MAX_HEADER = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +163,7 @@ def read_header(buffer: Buffer, dialect: Dialect, contract: Contract, options: I
         names = tuple(field.decode().strip() for field in fields(line, dialect))
     except UnicodeDecodeError as fault:
         raise StructureFault("ENCODING", _not_text(fault, options)) from fault
-    if len(names) > MAX_COLUMNS:
-        raise StructureFault("HEADER", f"The header has {len(names):,} columns; at most {MAX_COLUMNS:,} are read.")
-    strange = next((name for name in names if CONTROL.search(name)), None)
-    if strange is not None:
-        raise StructureFault("HEADER", f"The header's column {strange[:60]!r} holds a control character.")
+    check_names(names)
     buffer.drop(min(match.end() + 1, len(text)))
     return Layout(
         format=Format.CSV,
@@ -186,55 +179,3 @@ def _not_text(fault: UnicodeDecodeError, options: InputOptions) -> str:
         return f"The header holds bytes that are no {options.encoding}."
     seen = f"The header is not UTF-8 ({fault.reason}: 0x{fault.object[fault.start]:02X})"
     return f'{seen}; save the file as UTF-8, or name its own in the option encoding, "windows-1252" for example.'
-
-
-def match_columns(names: tuple[str, ...], contract: Contract, options: InputOptions) -> dict[str, str]:
-    """Contract column -> input column, by `mapping`, else by name in any case. Raises StructureFault (HEADER)."""
-    check_mapping(contract, options)
-    folded: dict[str, str] = {}
-    for name in names:
-        if name and _folded(name) in folded:
-            raise StructureFault("HEADER", f"The header has the column {name!r} twice.")
-        folded[_folded(name)] = name
-    # A column that the mapping names is given away, and has its own name no longer.
-    taken = {_folded(name) for name in options.mapping.values()}
-    found = {}
-    for column in contract.columns:
-        mapped = options.mapping.get(column.name)
-        if mapped is not None:
-            if not mapped.strip() or _folded(mapped) not in folded:
-                raise StructureFault(
-                    "HEADER", f"The mapping names the input column {mapped!r}, which the header does not have. {_seen(names)}"
-                )
-            found[column.name] = folded[_folded(mapped)]
-        elif _folded(column.name) in folded and _folded(column.name) not in taken:
-            found[column.name] = folded[_folded(column.name)]
-        elif column.required:
-            raise StructureFault("HEADER", _missing(column.name, names, folded, taken, options))
-    return found
-
-
-def _folded(name: str) -> str:
-    return name.strip().casefold()
-
-
-def _missing(column: str, names: tuple[str, ...], folded: dict[str, str], taken: Set[str], options: InputOptions) -> str:
-    if _folded(column) in folded:
-        return f"The mapping gives the input column {folded[_folded(column)]!r} away, so that {column!r} has none."
-    text = f"The required column {column!r} is not in the header. {_seen(names)}"
-    if len(names) == 1:
-        for delimiter, what in DELIMITERS.items():
-            if delimiter != options.delimiter and delimiter in names[0]:
-                shown = "\\t" if delimiter == "\t" else delimiter
-                return f'{text} It looks like {what} parts the columns: the option delimiter "{shown}" would load it.'
-    close = get_close_matches(column, folded.keys() - taken, 1, 0.7)
-    if close:
-        return (
-            f'{text} If {folded[close[0]]!r} is meant, the option mapping {{"{column}": "{folded[close[0]]}"}} would load it.'
-        )
-    return text
-
-
-def _seen(names: tuple[str, ...]) -> str:
-    shown = ", ".join(repr(name[:60]) for name in names[:20])
-    return f"Seen: {shown}{', …' if len(names) > 20 else ''}."

@@ -13,7 +13,6 @@ _FOREIGN = (
     (b"\x1f\x8b", "It is compressed with gzip more than once; unpack it first."),
     (b"\x28\xb5\x2f\xfd", "It is compressed with zstd more than once; unpack it first."),
     (b"PK\x03\x04", "It is a zip archive; unpack it and upload the file itself."),
-    (b"PAR1", "It is a Parquet file, which this version does not load."),
     (b"BZh", "It is compressed with bzip2; unpack it first."),
     (b"\xfd7zXZ", "It is compressed with xz; unpack it first."),
     (b"%PDF", "It is a PDF document."),
@@ -33,8 +32,6 @@ def detect(buffer: Buffer, options: InputOptions) -> Format:
     if head.startswith(b"\xef\xbb\xbf"):
         buffer.drop(3)
         head = head[3:]
-    if options.format is Format.PARQUET:
-        raise StructureFault("FORMAT", "This version does not load Parquet.")
     return options.format or _seen(head)
 
 

@@ -10,6 +10,7 @@ from jobber.model import Format, InputOptions, Layout
 from operators.csv_grammar import LF, SPACE, Bytes, Places, spans
 from operators.json_grammar import without_space
 from operators.plan.buffer import MAX_RECORD, Buffer, Cut, cut_of, further, too_long
+from operators.plan.columns import check_mapping
 
 
 def plan_ndjson(buffer: Buffer, contract: Contract, options: InputOptions) -> Iterator[Layout | Cut]:
@@ -47,13 +48,6 @@ def lines(data: Bytes) -> tuple[Places, Places]:
         blank = spaced[begins >= ends]
         starts, stops = np.delete(starts, blank), np.delete(stops, blank)
     return starts, stops
-
-
-def check_mapping(contract: Contract, options: InputOptions) -> None:
-    """Raises StructureFault (HEADER) when the mapping names a column that the contract does not have."""
-    for name in options.mapping:
-        if contract.column(name) is None:
-            raise StructureFault("HEADER", f"The mapping names {name!r}, which is no column of {contract.name}.")
 
 
 def json_layout(form: Format, contract: Contract, options: InputOptions) -> Layout:

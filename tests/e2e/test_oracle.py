@@ -7,6 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jobber.cli.client import Job
@@ -65,6 +67,26 @@ def test_every_record_ends_as_the_oracle_says(
     assert all(fault["code"] and fault["message"] for fault in told)
     named = {(fault["row"], fault["column"]) for fault in faults(system, job) if fault["column"]}
     assert named == {(row, column) for row, column in verdict.faults if column}
+
+
+def test_a_parquet_file_loads(system: System, tmp_path: Path) -> None:
+    count = 20_000
+    table = {
+        "name": [f"Product {number}" for number in range(count)],
+        "price": [1.555 if number % 1000 == 7 else number / 4 for number in range(count)],
+        "stock": pa.array(range(count), pa.int64()),
+        "colour": ["blue"] * count,
+    }
+    pq.write_table(pa.table(table), tmp_path / "products.parquet", row_group_size=7_000)
+    stored = system.client.upload(tmp_path / "products.parquet")
+    job = ended(system.client, system.client.execute("LoadProducts", {"fileName": stored["id"]}))
+    assert (job.state, job.total, job.loaded, job.rejected) == (State.PARTIAL, count, count - 20, 20)
+    rows = system.rows("SELECT row_no, name, price, stock FROM products.products WHERE job_id = %s ORDER BY row_no", job.id)
+    good = [number for number in range(count) if number % 1000 != 7]
+    assert rows == [(number + 1, f"Product {number}", Decimal(number) / 4, number) for number in good]
+    told = rejects(system, job)
+    assert [int(fault["row"]) for fault in told] == [number + 1 for number in range(7, count, 1000)]
+    assert (told[0]["name"], told[0]["price"], told[0]["code"]) == ("Product 7", "1.555", "SCALE")
 
 
 def test_enrichment_follows_the_categories_as_they_are_at_the_start(system: System) -> None:

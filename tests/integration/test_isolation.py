@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import io
 import os
 import subprocess
 import sys
@@ -11,9 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jobber.blobs.store import Blobs
@@ -24,10 +28,11 @@ from jobber.model import BatchKey, Format, InputOptions
 from operators import arrow, rejects
 from operators.pack import unpack
 from operators.plan import plan
+from operators.split import part_of, raw_text
 from pipelines.isolated import Server
 from pipelines.isolated_wire import Part, Ready, Unable, answer_of, encode
 from pipelines.isolation import Isolation
-from pipelines.opened import Planner
+from pipelines.opened import Delicate, Planner
 from pipelines.signs import Superseded
 from pipelines.work import Batch, Failed, Planned, PlanTask, Prepared, Read, Source, Spec, Unplannable
 from tests.support.poison import WAYS
@@ -326,6 +331,55 @@ def test_a_suspect_input_that_is_compressed_gets_a_blob_of_its_own(isolation: Is
     (path,) = (tmp_path / "plans").iterdir()
     assert made.plan.blob_key == f"plans/{path.name}"
     assert data.endswith(unpack(path.read_bytes()))
+
+
+def parquet(**columns: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink, row_group_size=1000)
+    return sink.getvalue()
+
+
+def test_a_parquet_file_is_planned_where_nothing_else_is(isolation: Isolation, tmp_path: Path) -> None:
+    whole = parquet(name=[f"P{number}" for number in range(20_000)], price=list(range(20_000)))
+    asked, seen = task(tmp_path, whole), []
+    with pytest.raises(Delicate):
+        planner(tmp_path).plan(asked.source, Contract.of(asked.kind.contract), asked.options, lambda: None)
+    made = isolation.plan(asked, planner(tmp_path), lambda: seen.append(1))
+    assert isinstance(made, Planned)
+    assert made.plan.rows == 20_000
+    assert made.plan.blob_key is not None
+    blob = (tmp_path / made.plan.blob_key).read_bytes()
+    parts = [arrow.from_ipc(unpack(blob[batch.offset : batch.offset + batch.length])) for batch in made.plan.batches]
+    assert pl.concat(parts)["price"].to_list() == list(range(20_000))
+    # In gzip it is the same.
+    again = isolation.plan(task(tmp_path, gzip.compress(whole)), planner(tmp_path), lambda: None)
+    assert isinstance(again, Planned)
+    assert again.plan.batches == made.plan.batches
+
+
+def test_parts_of_a_batch_of_a_parquet_file_are_read_alone(isolation: Isolation, tmp_path: Path) -> None:
+    asked = task(tmp_path, parquet(name=["One", "Two"], price=[1.5, 1.555]))
+    made = isolation.plan(asked, planner(tmp_path), lambda: None)
+    assert isinstance(made, Planned)
+    assert made.plan.blob_key is not None
+    data = unpack((tmp_path / made.plan.blob_key).read_bytes())
+    assert raw_text(data, made.plan.layout, 1) == '{"name": "Two", "price": 1.555}'
+    assert arrow.from_ipc(part_of(data, made.plan.layout, 1, 2))["name"].to_list() == ["Two"]
+    spec = Spec(JOB, asked.kind, asked.kind.args(), made.plan.layout, {})
+    ready = isolation.prepare(Read(Batch(BatchKey(JOB, 0), 4, spec, Source(), 1, 2, b""), data))
+    assert isinstance(ready, Prepared)
+    assert (ready.rows, ready.rejected) == (1, 1)
+
+
+def test_rows_that_do_not_fit_into_memory_fail_the_file(isolation: Isolation, tmp_path: Path) -> None:
+    """A dictionary of one text of 64 MiB, which a thousand rows name."""
+    same = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), pa.array(["x" * (64 << 20)]))
+    bomb = parquet(name=same, price=[1] * 1000)
+    assert len(bomb) < 8 << 20
+    made = isolation.plan(task(tmp_path, bomb), planner(tmp_path), lambda: None)
+    assert isinstance(made, Unplannable)
+    assert made.code in ("TOO_LARGE", "POISON")
+    assert not list(tmp_path.rglob("plans/*"))
 
 
 def test_an_input_that_ends_whoever_plans_it_cannot_be_planned(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What becomes of an input when it goes through planning, decoding, checking and enriching, as a job's batches do."""
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from operators.decode import Decoded, decode
 from operators.enrich import enrich
 from operators.opening import opened
 from operators.pack import Packing, unpack
-from operators.plan import pieces, plan
+from operators.plan import parquet_pieces, pieces, plan
 
 discover()
 CHARGES: Mapping[str, Mapping[str, str]] = {"charges": {"Books": "1.50"}}
@@ -61,14 +62,18 @@ def planned(
     asked, contract = InputOptions(**options), Contract.of(find(name).contract)
     windows = (data[start : start + window] for start in range(0, len(data), window))
     text = opened(windows, asked, limit)
-    if text.as_it_is:
+    if text.as_it_is and not text.parquet:
         made = plan(text.windows, contract, asked)
     else:
-        packing = Packing(pieces(text.windows, contract, asked), text.encoding)
+        if text.parquet:
+            steps = parquet_pieces(io.BytesIO(b"".join(text.windows)), contract, asked, limit, lambda: None)
+        else:
+            steps = pieces(text.windows, contract, asked)
+        packing = Packing(steps, text.encoding)
         data = b"".join(packing)
         made = packing.plan("plans/1")
         assert (made.blob_key is None) is (not made.batches)
-    assert made.layout.packed is not text.as_it_is
+    assert made.layout.packed is (text.parquet or not text.as_it_is)
     end, row = 0, 1
     for batch in made.batches:
         assert batch.offset >= end

@@ -173,7 +173,6 @@ FAILS: dict[str, tuple[bytes, str, str]] = {
     "NUL characters": (b"\0" * 1000, "FORMAT", "NUL"),
     "zip": (b"PK\x03\x04abcdef", "FORMAT", "zip"),
     "bzip2": (b"BZh91AY&SYabcdef", "FORMAT", "bzip2"),
-    "Parquet": (b"PAR1abcdef", "FORMAT", "Parquet"),
     "ten thousand columns and two": (b"name,price," + b",".join(b"c%d" % n for n in range(10_000)) + b"\n", "HEADER", "10,002"),
     "header beyond a megabyte": (b"name,price," + b"x" * (1 << 20) + b"\nCup,1,2\n", "HEADER", "1 MiB"),
     "ten million columns": (b"a," * 10_000_000 + b"\n", "HEADER", "MiB"),

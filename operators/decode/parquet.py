@@ -1,0 +1,107 @@
+"""Decode a batch of a Parquet file, as planning made it: every value becomes the text that a CSV would have for it.
+
+The contract then judges typed columns as it judges text: decimals exactly, floats by the shortest text that gives them back.
+"""
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+
+import numpy as np
+import polars as pl
+
+from jobber.contract import Column, Contract
+from jobber.model import Layout
+from operators import arrow
+from operators.decode.json_record import written_out
+from operators.frames import CONTROL, MAX_FIELD, MAX_RAW, Decoded, faults_of
+
+
+def decode_parquet(data: bytes, layout: Layout, contract: Contract, first_row: int) -> Decoded:
+    """The records of a batch, as one String column for each column of the contract."""
+    frame = arrow.from_ipc(data)
+    columns: list[pl.Series] = []
+    bad = np.zeros(frame.height, np.bool_)
+    faults: list[tuple[int, str | None, str, str]] = []
+    for column in contract.columns:
+        if column.name not in layout.fields:
+            columns.append(pl.Series(column.name, [None] * frame.height, pl.String))
+            continue
+        text, broken = _text(frame[layout.fields[column.name]], column)
+        columns.append(text.alias(column.name))
+        for place, (code, message) in broken.items():
+            bad[place] = True
+            faults.append((first_row + place, column.name, code, f"{column.name} {message}"))
+    records = pl.DataFrame(columns).with_columns(
+        pl.Series("row_no", np.arange(first_row, first_row + frame.height), dtype=pl.Int64)
+    )
+    if faults:
+        records = records.filter(pl.Series(~bad))
+        faults.sort(key=lambda fault: fault[0])
+
+    def raw(rows: Sequence[int]) -> list[str]:
+        return [_shown(record) for record in frame[[row - first_row for row in rows]].iter_rows(named=True)]
+
+    return Decoded(records, faults_of(faults), raw)
+
+
+def raw_of(data: bytes, index: int) -> str:
+    """The raw text of one record: a JSON object."""
+    return _shown(arrow.from_ipc(data).row(index, named=True))
+
+
+def _shown(record: dict[str, object]) -> str:
+    text = json.dumps({name: _json(value) for name, value in record.items()}, ensure_ascii=False)
+    return text if len(text) <= MAX_RAW else text[:MAX_RAW] + "…"
+
+
+def _json(value: object) -> object:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+
+
+def _text(values: pl.Series, column: Column) -> tuple[pl.Series, dict[int, tuple[str, str]]]:
+    """Each value's text, and by place what is wrong with those that have none."""
+    kind = values.dtype
+    if kind == pl.String:
+        return values, _odd(values)
+    if kind == pl.Binary:
+        return _decoded(values)
+    text = values.cast(pl.String)
+    if kind.is_decimal() and column.kind != "text" and kind.scale > (column.scale if column.kind == "decimal" else 0):  # type: ignore[attr-defined]
+        # Zeros that the type of the column adds are no decimals of the value.
+        keep = max(column.scale, 0) if column.kind == "decimal" else 0
+        text = text.str.replace(rf"^(-?[0-9]+\.[0-9]{{{keep}}}[0-9]*?)0+$", "$1").str.strip_suffix(".")
+    elif kind.is_float() and column.kind in ("integer", "decimal"):
+        text = text.str.strip_suffix(".0")
+        places = text.str.contains("[0-9]e").fill_null(False).arg_true()
+        if len(places):
+            text = text.scatter(places, [written_out(text[place], column) for place in places.to_list()])
+    return text, {}
+
+
+def _odd(text: pl.Series) -> dict[int, tuple[str, str]]:
+    """Texts that no column may hold, by place."""
+    found = {place: ("SIZE", f"has more than {MAX_FIELD:,} bytes") for place in _where(text.str.len_bytes() > MAX_FIELD)}
+    for place in _where(text.str.contains(CONTROL.pattern)):
+        nul = "\0" in text[place]
+        found.setdefault(place, ("NUL", "holds a NUL character") if nul else ("CONTROL", "holds a control character"))
+    return found
+
+
+def _where(mask: pl.Series) -> list[int]:
+    return mask.fill_null(False).arg_true().to_list()
+
+
+def _decoded(values: pl.Series) -> tuple[pl.Series, dict[int, tuple[str, str]]]:
+    texts: list[str | None] = []
+    wrong: dict[int, tuple[str, str]] = {}
+    for place, value in enumerate(values.to_list()):
+        try:
+            texts.append(None if value is None else value.decode())
+        except UnicodeDecodeError as fault:
+            texts.append(None)
+            wrong[place] = "ENCODING", f"is not UTF-8: byte {fault.start + 1} is 0x{value[fault.start]:02X}"
+    text = pl.Series(texts, dtype=pl.String)
+    return text, {**_odd(text), **wrong}
