@@ -15,12 +15,21 @@ from api.products.load import Budget, Loader
 from api.products.model import Overloaded, Stalled
 from api.products.store import Store
 from protos.jobber.products.v1 import products_pb2 as pb
-from protos.jobber.products.v1.products_pb2_grpc import ProductsServiceServicer
+from protos.jobber.products.v1.products_pb2_grpc import ProductsServiceServicer, add_ProductsServiceServicer_to_server
 
 Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
 
 #: Jobs that are closed at once. More wait here: each holds a connection for as long as the job's loads take.
 CLOSING = 2
+
+
+def add_to_server(door: "ProductsDoor", server: grpc.aio.Server) -> None:
+    """Serve it; what Load is sent comes as bytes."""
+    add_ProductsServiceServicer_to_server(door, server)
+    load: grpc.RpcMethodHandler[bytes, pb.LoadResponse] = grpc.stream_unary_rpc_method_handler(
+        door.Load, response_serializer=pb.LoadResponse.SerializeToString
+    )
+    server.add_registered_method_handlers(pb.DESCRIPTOR.services_by_name["ProductsService"].full_name, {"Load": load})
 
 
 class ProductsDoor(ProductsServiceServicer):
@@ -34,7 +43,7 @@ class ProductsDoor(ProductsServiceServicer):
         self._budget = budget
         self._closing = asyncio.Semaphore(CLOSING)
 
-    async def Load(self, requests: AsyncIterator[pb.LoadRequest], context: Context) -> pb.LoadResponse:
+    async def Load(self, requests: AsyncIterator[bytes | pb.LoadRequest], context: Context) -> pb.LoadResponse:
         """Write a group of batches. Nothing happens in the database before all of it is here."""
         try:
             with self._budget.share() as share:

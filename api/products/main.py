@@ -7,13 +7,12 @@ from api.database import Pool, open_pool
 from api.grpc_server import add_health_and_reflection, grpc_server
 from api.http import http_app, run, start
 from api.migrate import migrate
-from api.products.grpc_door import CLOSING, ProductsDoor
+from api.products.grpc_door import CLOSING, ProductsDoor, add_to_server
 from api.products.ids import Ids
 from api.products.ledger import Ledger
 from api.products.load import Budget, Loader
 from api.products.store import Store
 from jobber.settings import ProductsSettings
-from protos.jobber.products.v1.products_pb2_grpc import add_ProductsServiceServicer_to_server
 
 #: Connections for single products and categories; apart from the loads', so that neither waits for the other.
 POOL = 2
@@ -60,7 +59,7 @@ async def serve(settings: ProductsSettings) -> None:
     """Serve until SIGTERM."""
     room = await open_room(settings)
     server = grpc_server(settings)
-    add_ProductsServiceServicer_to_server(room.door, server)
+    add_to_server(room.door, server)
     health = add_health_and_reflection(server, settings, [SERVICE])
     app = http_app([], ready=room.ready, settings=settings)
     ports = {"http_port": settings.http_port, "grpc_port": settings.grpc_port}

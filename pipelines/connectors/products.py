@@ -1,7 +1,7 @@
 """The products service, as the load dataflow calls it. Blocking; used from several threads."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import grpc
 
@@ -15,7 +15,9 @@ from protos import client
 from protos.jobber.products.v1 import products_pb2
 from protos.jobber.products.v1.products_pb2_grpc import ProductsServiceStub
 from protos.jobber.v1 import receipt_pb2
+from protos.load_parts import chunk_to
 
+LOAD = "/jobber.products.v1.ProductsService/Load"
 #: Bytes of a chunk of an Arrow stream.
 CHUNK = 1 << 20
 #: Seconds for one call: it may wait for a COPY session behind others.
@@ -33,13 +35,16 @@ class Products:
     def __init__(self, addresses: str, jwt_secret: str, stopping: threading.Event, tls: Tls | None = None) -> None:
         self._channel = client.channel(addresses, tls)
         self._stub = ProductsServiceStub(self._channel)
+        self._load: Callable[..., products_pb2.LoadResponse] = self._channel.stream_unary(
+            LOAD, response_deserializer=products_pb2.LoadResponse.FromString
+        )
         self._metadata = client.credential(service_token(jwt_secret))
         self._stopping = stopping
 
     def load(self, batches: Sequence[Prepared]) -> list[Outcome]:
         """Write the batches in one transaction; an outcome for each, in order. Raises Unavailable, Refused."""
         answer = retry(
-            "Load", lambda: self._stub.Load(_requests(batches), timeout=DEADLINE, metadata=self._told), self._stopping
+            "Load", lambda: self._load(_requests(batches), timeout=DEADLINE, metadata=self._told), self._stopping
         )
         return [_outcome(item.key, outcome) for item, outcome in zip(batches, answer.outcomes, strict=True)]
 
@@ -61,16 +66,17 @@ class Products:
         self._channel.close()
 
 
-def _requests(batches: Sequence[Prepared]) -> Iterator[products_pb2.LoadRequest]:
+def _requests(batches: Sequence[Prepared]) -> Iterator[bytes]:
+    """Serialized LoadRequests."""
     for batch in batches:
         header = products_pb2.LoadHeader(
             key=wire.key_to(batch.key), rows=batch.rows, rejected=batch.rejected, rejects=batch.rejects
         )
-        yield products_pb2.LoadRequest(header=header)
+        yield products_pb2.LoadRequest(header=header).SerializeToString()
         if batch.rows:
             view = memoryview(batch.frame)
             for start in range(0, len(view), CHUNK):
-                yield products_pb2.LoadRequest(chunk=bytes(view[start : start + CHUNK]))
+                yield chunk_to(view[start : start + CHUNK])
 
 
 def _outcome(key: BatchKey, outcome: products_pb2.LoadOutcome) -> Outcome:

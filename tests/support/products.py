@@ -13,13 +13,14 @@ import psycopg
 import pyarrow as pa
 
 from api.grpc_server import grpc_server
+from api.products.grpc_door import add_to_server
 from api.products.main import Room, open_room
 from jobber.credentials import service_token
 from jobber.ids import uuid7
 from jobber.settings import ProductsSettings
 from protos import client
 from protos.jobber.products.v1 import products_pb2 as pb
-from protos.jobber.products.v1.products_pb2_grpc import ProductsServiceStub, add_ProductsServiceServicer_to_server
+from protos.jobber.products.v1.products_pb2_grpc import ProductsServiceStub
 from protos.jobber.v1 import receipt_pb2
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ async def serving(dsn: str, **more: Any) -> AsyncIterator[Products]:
     settings = settings_for(dsn, **more)
     room = await open_room(settings)
     server = grpc_server(settings)
-    add_ProductsServiceServicer_to_server(room.door, server)
+    add_to_server(room.door, server)
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:
