@@ -43,9 +43,7 @@ class Products:
 
     def load(self, batches: Sequence[Prepared]) -> list[Outcome]:
         """Write the batches in one transaction; an outcome for each, in order. Raises Unavailable, Refused."""
-        answer = retry(
-            "Load", lambda: self._load(_requests(batches), timeout=DEADLINE, metadata=self._told), self._stopping
-        )
+        answer = retry("Load", lambda: self._load(_requests(batches), timeout=DEADLINE, metadata=self._told), self._stopping)
         return [_outcome(item.key, outcome) for item, outcome in zip(batches, answer.outcomes, strict=True)]
 
     def answers(self) -> bool:
