@@ -30,7 +30,7 @@ from api.connections import PATIENCE, ImpatientHttp
 from jobber import errors, tracing
 from jobber.credentials import Tls, service_token
 from jobber.log import configure, event, hide
-from jobber.settings import ServiceSettings
+from jobber.settings import ServiceSettings, reasons
 
 #: Largest WebSocket message; subscriptions need little.
 MAX_WEBSOCKET_BYTES = 1 << 20
@@ -110,23 +110,25 @@ async def run(
 S = TypeVar("S", bound=ServiceSettings)
 
 
-def start(service: str, settings_class: Callable[[], S], serve: Callable[[S], Awaitable[None]]) -> None:
+def start(
+    service: str,
+    settings_class: Callable[[], S],
+    serve: Callable[[S], Awaitable[None]],
+    beside: Sequence[Callable[[], object]] = (),
+) -> None:
     """Be the process of a service: settings from the environment, logs, one event loop.
 
-    Ends with SystemExit 1 and one sentence when the settings are wrong or `serve` raises a JobberError; SIGTERM while it
-    still waits for something ends it well.
+    Ends with SystemExit 1 and one sentence when the settings, or those that are read `beside` them, are wrong, or `serve`
+    raises a JobberError; SIGTERM while it still waits for something ends it well.
     """
     try:
         settings = settings_class()
+        for also in beside:
+            also()
     except ValidationError as fault:
         configure(service, "INFO")
-        # str(fault) would show the values, secrets too.
-        for wrong in fault.errors(include_input=False, include_url=False):
-            name = ".".join(str(part) for part in wrong["loc"]) or "jwt_secret"
-            why = wrong["msg"].removeprefix("Value error, ")
-            if wrong["type"] == "missing":
-                why = f"{name if name.isupper() else name.upper()} is not set in the environment, and there is no default"
-            event("failed", f"Setting {name}: {why}.", level=logging.ERROR, setting=name)
+        for name, why in reasons(fault):
+            event("failed", f"Setting {name}: {why}", level=logging.ERROR, setting=name)
         sys.exit(1)
     configure(service, settings.log_level, form=settings.log_format)
     tracing.configure(service, settings.otlp_endpoint)

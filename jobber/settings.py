@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jobber.credentials import Tls
@@ -25,6 +25,11 @@ EXAMPLE_SECRET = re.compile(
     re.IGNORECASE,
 )
 _HOW = "make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+#: How each that has no default is set.
+HOW = {
+    "JWT_SECRET": f"the same for all services; {_HOW}",
+    "DATABASE_URL": "set it to postgresql://host:5432/name, with user and password before the host",
+}
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -106,6 +111,39 @@ class ServiceSettings(BaseSettings):
         return self
 
 
+def _database_url(value: str) -> str:
+    """Raises ValueError for what is no address of a database, without showing it: it may hold a password."""
+    if not value.startswith(("postgresql://", "postgres://")) and not re.match(r"\s*\w+\s*=", value):
+        what = "no address of PostgreSQL" if value.strip() else "empty"
+        raise ValueError(f"DATABASE_URL is {what}; {HOW['DATABASE_URL']}")
+    return value
+
+
+def _blobs_url(value: str) -> str:
+    """Raises ValueError for what no blob store is behind."""
+    if not value.startswith(("file:///", "s3://", "gs://", "az://")):
+        raise ValueError("JOBBER_BLOBS_URL begins with file:///, s3://, gs:// or az://; set it to s3://bucket/prefix for one")
+    return value
+
+
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+BlobsUrl = Annotated[str, AfterValidator(_blobs_url)]
+
+
+def reasons(fault: ValidationError) -> list[tuple[str, str]]:
+    """What is wrong with the settings: the name of each, and a sentence that says what to do. No value is in it."""
+    found = []
+    # str(fault) would show the values, secrets too.
+    for wrong in fault.errors(include_input=False, include_url=False):
+        name = ".".join(str(part) for part in wrong["loc"])
+        why = wrong["msg"].removeprefix("Value error, ")
+        if wrong["type"] == "missing":
+            variable = name if name.isupper() else name.upper()
+            why = f"{variable} is not set in the environment, and there is no default; {HOW.get(variable, 'set it')}"
+        found.append((name or "settings", f"{why}."))
+    return found
+
+
 class DoorSettings(ServiceSettings):
     """What the services with GraphQL read."""
 
@@ -168,6 +206,18 @@ class TransportSettings(BaseSettings):
     #: Pulsar's admin API, `http://host:8080`, which makes the partitions.
     pulsar_admin_url: str | None = None
 
+    @field_validator("pulsar_service_url")
+    @classmethod
+    def _of_pulsar(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("pulsar://", "pulsar+ssl://")):
+            raise ValueError("PULSAR_SERVICE_URL begins with pulsar:// or pulsar+ssl://; set it to pulsar://host:6650 for one")
+        return value
+
+    @model_validator(mode="after")
+    def _some_transport(self) -> Self:
+        _ = self.url
+        return self
+
     @model_validator(mode="after")
     def _partitions_need_an_admin(self) -> Self:
         if self.pulsar_partitions and not self.pulsar_admin_url:
@@ -183,7 +233,9 @@ class TransportSettings(BaseSettings):
         if self.pulsar_service_url and self.transport != "postgres":
             return self.pulsar_service_url
         if self.transport == "pulsar":
-            raise ValueError("JOBBER_TRANSPORT is pulsar but PULSAR_SERVICE_URL is not set")
+            raise ValueError(
+                "JOBBER_TRANSPORT is pulsar and PULSAR_SERVICE_URL is not set; set it to pulsar://host:6650 for one"
+            )
         if not self.transport_database_url:
             raise ValueError("set PULSAR_SERVICE_URL, or JOBBER_TRANSPORT=postgres with DATABASE_URL")
         return self.transport_database_url
@@ -192,7 +244,7 @@ class TransportSettings(BaseSettings):
 class AuthSettings(DoorSettings):
     """What the auth service reads."""
 
-    database_url: str = Field(validation_alias=AliasChoices("database_url", "DATABASE_URL"))
+    database_url: DatabaseUrl = Field(validation_alias=AliasChoices("database_url", "DATABASE_URL"))
     http_port: int = 3000
     grpc_port: int = 5000
     #: Largest GraphQL request.
@@ -216,7 +268,7 @@ class AuthSettings(DoorSettings):
 class JobsSettings(DoorSettings):
     """What the jobs service reads, with TransportSettings."""
 
-    database_url: str = Field(validation_alias=AliasChoices("database_url", "DATABASE_URL"))
+    database_url: DatabaseUrl = Field(validation_alias=AliasChoices("database_url", "DATABASE_URL"))
     http_port: int = 3001
     grpc_port: int = 5002
     auth_grpc_service_url: str = Field(
@@ -227,7 +279,7 @@ class JobsSettings(DoorSettings):
         validation_alias=AliasChoices("products_grpc_service_url", "PRODUCTS_GRPC_SERVICE_URL"),
     )
     #: Where inputs are kept: `file:///path`, `s3://bucket/prefix`, `gs://…`, `az://…`.
-    blobs_url: str = Path(".jobber/blobs").resolve().as_uri()
+    blobs_url: BlobsUrl = Path(".jobber/blobs").resolve().as_uri()
     #: Bytes of one batch to aim for.
     batch_bytes: int = 4 << 20
     #: The most rows of one batch; products takes no more than 100,000.
@@ -257,7 +309,7 @@ class JobsSettings(DoorSettings):
 class ProductsSettings(ServiceSettings):
     """What the products service reads."""
 
-    database_url: str = Field(validation_alias=AliasChoices("database_url", "DATABASE_URL"))
+    database_url: DatabaseUrl = Field(validation_alias=AliasChoices("database_url", "DATABASE_URL"))
     http_port: int = 3003
     grpc_port: int = 5001
     #: COPY sessions at once; two are faster than one, more are not (benchmarks/copy).
@@ -276,7 +328,7 @@ class ExecutorSettings(ServiceSettings):
         validation_alias=AliasChoices("products_grpc_service_url", "PRODUCTS_GRPC_SERVICE_URL"),
     )
     #: Where inputs are kept; the same as the jobs service's.
-    blobs_url: str = Path(".jobber/blobs").resolve().as_uri()
+    blobs_url: BlobsUrl = Path(".jobber/blobs").resolve().as_uri()
     #: Largest compressed input once it is expanded, bytes: what is larger fails its job.
     expanded_bytes: int = Field(default=64 << 30, ge=1)
     #: Groups of batches that are on their way to a commit at once.

@@ -9,7 +9,7 @@ from jobber import tracing
 from jobber.credentials import service_token
 from jobber.errors import JobberError
 from jobber.log import configure, event, hide
-from jobber.settings import ExecutorSettings, TransportSettings
+from jobber.settings import ExecutorSettings, TransportSettings, reasons
 from pipelines.process import spare_memory
 
 
@@ -17,10 +17,10 @@ def main() -> None:
     """Load batches, and plan inputs in a child process, until SIGTERM."""
     try:
         settings, transport = ExecutorSettings(), TransportSettings()
-        _ = transport.url
-    except (ValidationError, ValueError) as fault:
+    except ValidationError as fault:
         configure("executor", "INFO")
-        event("failed", f"The settings are wrong: {_reason(fault)}", level=logging.ERROR)
+        for name, why in reasons(fault):
+            event("failed", f"Setting {name}: {why}", level=logging.ERROR, setting=name)
         sys.exit(1)
     configure("executor", settings.log_level, form=settings.log_format)
     tracing.configure("executor", settings.otlp_endpoint)
@@ -42,12 +42,6 @@ def main() -> None:
     finally:
         tracing.close()
     event("stopped", "executor has ended.")
-
-
-def _reason(fault: ValueError) -> str:
-    if isinstance(fault, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in fault.errors(include_input=False))
-    return str(fault)
 
 
 if __name__ == "__main__":

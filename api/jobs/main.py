@@ -148,7 +148,7 @@ async def serve(settings: JobsSettings) -> None:
 
 def main() -> None:
     """Read the environment and serve until SIGTERM."""
-    start("jobs", JobsSettings, serve)
+    start("jobs", JobsSettings, serve, beside=[TransportSettings])
 
 
 if __name__ == "__main__":
