@@ -81,7 +81,8 @@ class Dispatcher:
             await self._awake.wait()
             self._awake.clear()
             try:
-                while await self.round():
+                # A round takes all that it has room for: only a full one may have left something.
+                while await self.round() >= self._window:
                     pass
             except Exception as fault:
                 _report("dispatch", fault)

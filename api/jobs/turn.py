@@ -27,7 +27,10 @@ CANDIDATES: LiteralString = """
         SELECT (SELECT h.owner_id FROM hungry h WHERE h.owner_id > o.owner_id ORDER BY h.owner_id LIMIT 1)
           FROM owners o WHERE o.owner_id IS NOT NULL)
     SELECT id::text, owner_id::text, priority, number, next_batch, batches, name, lane, lookups_id IS NOT NULL,
-           (SELECT count(*) FROM jobs.batches b WHERE b.job_id = first.id AND b.dispatch_no > 0 AND NOT b.settled)
+           (SELECT count(*) FROM jobs.batches b WHERE b.job_id = first.id AND b.dispatch_no > 0 AND NOT b.settled),
+           -- Not those of paused jobs, which are with nobody: they would keep the window from all other jobs.
+           (SELECT count(*) FROM jobs.batches b JOIN jobs.jobs j ON j.id = b.job_id
+             WHERE b.dispatch_no > 0 AND NOT b.settled AND j.state = 'RUNNING')
       FROM owners o
      CROSS JOIN LATERAL (SELECT id, priority, number, next_batch, batches, name, lane, lookups_id FROM hungry h
                           WHERE h.owner_id = o.owner_id ORDER BY priority DESC, number LIMIT %s) first
@@ -66,19 +69,11 @@ class Turn:
     async def candidates(self, most: int) -> tuple[list[Candidate], int]:
         """Jobs that have batches left, at most `most` an owner; and how many batches of running jobs are with executors."""
         cursor = await self._connection.execute(CANDIDATES, [most])
+        rows = await cursor.fetchall()
         found = [
-            Candidate(Hungry(row[0], row[1], row[2], row[3], row[4], row[5], row[9]), row[6], row[7], row[8])
-            for row in await cursor.fetchall()
+            Candidate(Hungry(row[0], row[1], row[2], row[3], row[4], row[5], row[9]), row[6], row[7], row[8]) for row in rows
         ]
-        if not found:
-            return [], 0
-        # Not those of paused jobs, which are with nobody: they would keep the window from all other jobs.
-        cursor = await self._connection.execute(
-            """SELECT count(*) FROM jobs.batches b JOIN jobs.jobs j ON j.id = b.job_id
-                WHERE b.dispatch_no > 0 AND NOT b.settled AND j.state = 'RUNNING'"""
-        )
-        row = await cursor.fetchone()
-        return found, row[0] if row else 0
+        return found, rows[0][10] if rows else 0
 
     async def start(self, upto: dict[str, int], lookups: dict[str, int]) -> set[str]:
         """Move the jobs' `next_batch`, start those that wait, and freeze their lookups; answer those that may be dispatched."""
@@ -142,10 +137,13 @@ class Turn:
 
     async def keep_lookups(self, sha256: bytes, body: bytes) -> int:
         """The id of this reference data, stored once."""
-        await self._connection.execute(
-            "INSERT INTO jobs.lookups (sha256, body) VALUES (%s, %s) ON CONFLICT (sha256) DO NOTHING", [sha256, body]
+        cursor = await self._connection.execute(
+            """WITH made AS (
+                   INSERT INTO jobs.lookups (sha256, body) SELECT %(sha256)s, %(body)s
+                    WHERE NOT EXISTS (SELECT FROM jobs.lookups WHERE sha256 = %(sha256)s) RETURNING id)
+               SELECT id FROM made UNION ALL SELECT id FROM jobs.lookups WHERE sha256 = %(sha256)s LIMIT 1""",
+            {"sha256": sha256, "body": body},
         )
-        cursor = await self._connection.execute("SELECT id FROM jobs.lookups WHERE sha256 = %s", [sha256])
         row = await cursor.fetchone()
         assert row is not None
         return int(row[0])

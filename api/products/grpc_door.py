@@ -13,6 +13,7 @@ from api.products.incoming import receive
 from api.products.ledger import Ledger
 from api.products.load import Budget, Loader
 from api.products.model import Overloaded, Stalled
+from api.products.small import unpack
 from api.products.store import Store
 from protos.jobber.products.v1 import products_pb2 as pb
 from protos.jobber.products.v1.products_pb2_grpc import ProductsServiceServicer, add_ProductsServiceServicer_to_server
@@ -54,6 +55,15 @@ class ProductsDoor(ProductsServiceServicer):
         except Stalled as fault:
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, fault.message)
         return pb.LoadResponse(outcomes=map(wire.outcome_to, outcomes))
+
+    async def LoadSmall(self, request: pb.LoadSmallRequest, context: Context) -> pb.LoadSmallResponse:
+        """The same for many small batches."""
+        try:
+            with self._budget.share() as share:
+                outcomes = await self._loader.load(await unpack(request.batches, self._ids, share))
+        except Overloaded as fault:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, fault.message)
+        return pb.LoadSmallResponse(outcomes=map(wire.outcome_to, outcomes))
 
     async def CloseJob(self, request: pb.CloseJobRequest, context: Context) -> AsyncIterator[pb.CloseJobResponse]:
         """Close the job for good, then tell all its receipts."""

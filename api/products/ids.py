@@ -22,9 +22,14 @@ class Ids:
 
     async def take(self) -> int:
         """The first of MAX_BATCH_ROWS ids that nobody else gets. Raises Unavailable."""
+        return (await self.take_many(1))[0]
+
+    async def take_many(self, count: int) -> list[int]:
+        """The same for so many batches."""
         async with self._fetching:
-            if not self._free:
+            missing = count - len(self._free)
+            if missing > 0:
                 async with connection(self._pool) as session:
-                    steps = await (await session.execute(NEXT, [AHEAD])).fetchall()
+                    steps = await (await session.execute(NEXT, [max(missing, AHEAD)])).fetchall()
                 self._free.extend(step for (step,) in steps)
-            return self._free.popleft()
+            return [self._free.popleft() for _ in range(count)]

@@ -20,6 +20,8 @@ from protos.load_parts import chunk_to
 LOAD = "/jobber.products.v1.ProductsService/Load"
 #: Bytes of a chunk of an Arrow stream.
 CHUNK = 1 << 20
+#: Bytes that travel in one message at most.
+SMALL_GROUP = 1 << 20
 #: Seconds for one call: it may wait for a COPY session behind others.
 DEADLINE = 60.0
 #: Seconds for asking whether it is there.
@@ -27,6 +29,10 @@ PROBE_DEADLINE = 1.0
 
 #: What became of a batch.
 Outcome = receipt_pb2.Receipt | Closed | Failed
+
+
+class NotServed(Exception):
+    """The service has no such method."""
 
 
 class Products:
@@ -40,11 +46,28 @@ class Products:
         )
         self._metadata = client.credential(service_token(jwt_secret))
         self._stopping = stopping
+        self._takes_small = True
 
     def load(self, batches: Sequence[Prepared]) -> list[Outcome]:
         """Write the batches in one transaction; an outcome for each, in order. Raises Unavailable, Refused."""
+        if self._takes_small and sum(map(_size, batches)) <= SMALL_GROUP:
+            try:
+                small = products_pb2.LoadSmallRequest(batches=map(_small, batches))
+                answered = retry("LoadSmall", lambda: self._load_small(small), self._stopping)
+                return [_outcome(item.key, outcome) for item, outcome in zip(batches, answered.outcomes, strict=True)]
+            except NotServed:
+                self._takes_small = False
         answer = retry("Load", lambda: self._load(_requests(batches), timeout=DEADLINE, metadata=self._told), self._stopping)
         return [_outcome(item.key, outcome) for item, outcome in zip(batches, answer.outcomes, strict=True)]
+
+    def _load_small(self, request: products_pb2.LoadSmallRequest) -> products_pb2.LoadSmallResponse:
+        """Raises NotServed by a service of an older version."""
+        try:
+            return self._stub.LoadSmall(request, timeout=DEADLINE, metadata=self._told)
+        except grpc.RpcError as fault:
+            if fault.code() is grpc.StatusCode.UNIMPLEMENTED:
+                raise NotServed from fault
+            raise
 
     def answers(self) -> bool:
         """Whether it, and the database behind it, answer now."""
@@ -64,13 +87,22 @@ class Products:
         self._channel.close()
 
 
+def _size(batch: Prepared) -> int:
+    return len(batch.frame) + len(batch.rejects)
+
+
+def _header(batch: Prepared) -> products_pb2.LoadHeader:
+    return products_pb2.LoadHeader(key=wire.key_to(batch.key), rows=batch.rows, rejected=batch.rejected, rejects=batch.rejects)
+
+
+def _small(batch: Prepared) -> products_pb2.SmallBatch:
+    return products_pb2.SmallBatch(header=_header(batch), stream=batch.frame if batch.rows else b"")
+
+
 def _requests(batches: Sequence[Prepared]) -> Iterator[bytes]:
     """Serialized LoadRequests."""
     for batch in batches:
-        header = products_pb2.LoadHeader(
-            key=wire.key_to(batch.key), rows=batch.rows, rejected=batch.rejected, rejects=batch.rejects
-        )
-        yield products_pb2.LoadRequest(header=header).SerializeToString()
+        yield products_pb2.LoadRequest(header=_header(batch)).SerializeToString()
         if batch.rows:
             view = memoryview(batch.frame)
             for start in range(0, len(view), CHUNK):

@@ -169,6 +169,10 @@ class ProductsPeer(ProductsServiceServicer):
         self.written: Counter[Key] = Counter()
         self.closed: set[str] = set()
         self.refused: set[Key] = set()
+        #: It knows no LoadSmall.
+        self.old = False
+        #: Calls of LoadSmall that were taken.
+        self.small = 0
         #: The key that answers carry instead of their own.
         self.mistaken: Key | None = None
         #: What is called while a group is written.
@@ -193,6 +197,22 @@ class ProductsPeer(ProductsServiceServicer):
             for outcome in answer.outcomes:
                 outcome.receipt.key.job_id, outcome.receipt.key.batch_no = self.mistaken
         return answer
+
+    def LoadSmall(
+        self, request: products_pb2.LoadSmallRequest, context: grpc.ServicerContext
+    ) -> products_pb2.LoadSmallResponse:
+        if self.old:
+            abort(context, grpc.StatusCode.UNIMPLEMENTED)
+        parts = [
+            part
+            for batch in request.batches
+            for part in (
+                products_pb2.LoadRequest(header=batch.header),
+                *([products_pb2.LoadRequest(chunk=batch.stream)] if batch.stream else []),
+            )
+        ]
+        self.small += 1
+        return products_pb2.LoadSmallResponse(outcomes=self.Load(parts, context).outcomes)
 
     def ListCategories(
         self, request: products_pb2.ListCategoriesRequest, context: grpc.ServicerContext

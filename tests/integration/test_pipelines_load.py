@@ -75,6 +75,19 @@ def test_what_waits_together_is_claimed_and_loaded_together(around: Peers) -> No
     assert around.exact(keys, 150)
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_small_batches_go_in_one_message_where_products_knows_it(around: Peers, old: bool) -> None:
+    around.products.old = old
+    good = b'{"name": "A", "price": 1.5}'
+    with flowing(around):
+        for _ in range(2):
+            keys = [key for _ in range(5) for key in around.add(b"[" + b",".join([good] * 3) + b"]")]
+            around.publish(keys)
+            until(lambda keys=keys: around.settled(keys))  # type: ignore[misc]
+    assert around.products.small == (0 if old else around.products.faults.calls["Load"])
+    assert sorted(frame.height for frame in around.products.rows.values()) == [3] * 10
+
+
 def test_large_batches_travel_alone_and_several_at_once(around: Peers) -> None:
     together = threading.Barrier(3, timeout=20)
 

@@ -240,6 +240,49 @@ async def test_what_is_not_a_group_is_refused_as_a_whole(products: Products) -> 
     assert products.sql("SELECT count(*) FROM products.products") == [(0,)]
 
 
+async def test_many_small_batches_in_one_message(products: Products) -> None:
+    """As if each had come by itself: its own receipt, its own rows, and once."""
+    tables = [frame(10, first_row=1 + number) for number in range(40)]
+    sent = [Sent.of(table, rejected=number, rejects=b"r" * number) for number, table in enumerate(tables)]
+    sent.append(Sent(rejected=3, rejects=b"all"))
+    closed = Sent.of(frame(2))
+    await products.close_job(closed.job_id)
+    outcomes = await products.load_small(*sent, closed)
+    assert outcomes[-1].HasField("closed")
+    for batch, outcome in zip(sent, outcomes[:-1], strict=True):
+        receipt = outcome.receipt
+        assert (receipt.key.job_id, receipt.inserted, receipt.rejected, receipt.rejects) == (
+            batch.job_id,
+            batch.rows,
+            batch.rejected,
+            batch.rejects,
+        )
+    for batch, table in zip(sent, tables, strict=False):
+        assert products.stored(batch.job_id).equals(table)
+    # Again, and by the stream: the old receipts, and no row more.
+    assert list(await products.load_small(*sent)) == list(outcomes[:-1])
+    assert list(await products.load(*sent)) == list(outcomes[:-1])
+    assert products.sql("SELECT count(*), count(DISTINCT id) FROM products.products") == [(400, 400)]
+
+
+async def test_one_small_batch_that_is_none_refuses_the_message(products: Products) -> None:
+    good = Sent.of(frame(3))
+    wrong = [
+        ("The group has no batch", []),
+        ("not a valid Arrow stream", [good, replace(good, batch_no=1, stream=b"garbage" * 100)]),
+        ("rows, and its header says", [good, replace(good, batch_no=1, rows=4)]),
+        ("rows, and its header says", [good, replace(good, batch_no=1, rows=0)]),
+        ("not a valid Arrow stream", [good, Sent(rows=3)]),
+        ("no job id", [good, replace(good, job_id="x")]),
+    ]
+    for message, batches in wrong:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await products.load_small(*batches)
+        assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT, message
+        assert message in (failed.value.details() or "")
+    assert products.sql("SELECT count(*) FROM products.ledger") == [(0,)]
+
+
 async def test_every_call_needs_the_service_credential(products: Products) -> None:
     methods = pb.DESCRIPTOR.services_by_name["ProductsService"].methods
     for method in methods:

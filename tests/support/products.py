@@ -88,6 +88,9 @@ class Sent:
         for start in range(0, len(self.stream), CHUNK):
             yield pb.LoadRequest(chunk=self.stream[start : start + CHUNK])
 
+    def small(self) -> pb.SmallBatch:
+        return pb.SmallBatch(header=next(self.messages()).header, stream=self.stream)
+
 
 def messages(*batches: Sent) -> Iterator[pb.LoadRequest]:
     for batch in batches:
@@ -105,6 +108,10 @@ class Products:
 
     async def load(self, *batches: Sent) -> Sequence[pb.LoadOutcome]:
         return (await self.stub.Load(messages(*batches), metadata=METADATA, timeout=60)).outcomes
+
+    async def load_small(self, *batches: Sent) -> Sequence[pb.LoadOutcome]:
+        request = pb.LoadSmallRequest(batches=[batch.small() for batch in batches])
+        return (await self.stub.LoadSmall(request, metadata=METADATA, timeout=60)).outcomes
 
     async def call(self, method: str, request: Any) -> Any:
         return await getattr(self.stub, method)(request, metadata=METADATA, timeout=30)

@@ -190,6 +190,26 @@ class LoadResponse(_message.Message):
     outcomes: _containers.RepeatedCompositeFieldContainer[LoadOutcome]
     def __init__(self, outcomes: _Optional[_Iterable[_Union[LoadOutcome, _Mapping]]] = ...) -> None: ...
 
+class LoadSmallRequest(_message.Message):
+    __slots__ = ("batches",)
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
+    batches: _containers.RepeatedCompositeFieldContainer[SmallBatch]
+    def __init__(self, batches: _Optional[_Iterable[_Union[SmallBatch, _Mapping]]] = ...) -> None: ...
+
+class SmallBatch(_message.Message):
+    __slots__ = ("header", "stream")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    header: LoadHeader
+    stream: bytes
+    def __init__(self, header: _Optional[_Union[LoadHeader, _Mapping]] = ..., stream: _Optional[bytes] = ...) -> None: ...
+
+class LoadSmallResponse(_message.Message):
+    __slots__ = ("outcomes",)
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    outcomes: _containers.RepeatedCompositeFieldContainer[LoadOutcome]
+    def __init__(self, outcomes: _Optional[_Iterable[_Union[LoadOutcome, _Mapping]]] = ...) -> None: ...
+
 class LoadOutcome(_message.Message):
     __slots__ = ("receipt", "closed", "refused")
     RECEIPT_FIELD_NUMBER: _ClassVar[int]

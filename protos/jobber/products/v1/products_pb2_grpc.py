@@ -90,6 +90,11 @@ class ProductsServiceStub:
                 request_serializer=jobber_dot_products_dot_v1_dot_products__pb2.LoadRequest.SerializeToString,
                 response_deserializer=jobber_dot_products_dot_v1_dot_products__pb2.LoadResponse.FromString,
                 _registered_method=True)
+        self.LoadSmall = channel.unary_unary(
+                '/jobber.products.v1.ProductsService/LoadSmall',
+                request_serializer=jobber_dot_products_dot_v1_dot_products__pb2.LoadSmallRequest.SerializeToString,
+                response_deserializer=jobber_dot_products_dot_v1_dot_products__pb2.LoadSmallResponse.FromString,
+                _registered_method=True)
         self.CloseJob = channel.unary_stream(
                 '/jobber.products.v1.ProductsService/CloseJob',
                 request_serializer=jobber_dot_products_dot_v1_dot_products__pb2.CloseJobRequest.SerializeToString,
@@ -174,6 +179,13 @@ class ProductsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LoadSmall(self, request, context):
+        """The same for many small batches, in one message: a stream costs more than they do.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CloseJob(self, request, context):
         """After its answer no row of the job can appear any more. Answers every receipt of the job.
         """
@@ -245,6 +257,11 @@ def add_ProductsServiceServicer_to_server(servicer, server):
                     servicer.Load,
                     request_deserializer=jobber_dot_products_dot_v1_dot_products__pb2.LoadRequest.FromString,
                     response_serializer=jobber_dot_products_dot_v1_dot_products__pb2.LoadResponse.SerializeToString,
+            ),
+            'LoadSmall': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadSmall,
+                    request_deserializer=jobber_dot_products_dot_v1_dot_products__pb2.LoadSmallRequest.FromString,
+                    response_serializer=jobber_dot_products_dot_v1_dot_products__pb2.LoadSmallResponse.SerializeToString,
             ),
             'CloseJob': grpc.unary_stream_rpc_method_handler(
                     servicer.CloseJob,
@@ -555,6 +572,33 @@ class ProductsService:
             '/jobber.products.v1.ProductsService/Load',
             jobber_dot_products_dot_v1_dot_products__pb2.LoadRequest.SerializeToString,
             jobber_dot_products_dot_v1_dot_products__pb2.LoadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadSmall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobber.products.v1.ProductsService/LoadSmall',
+            jobber_dot_products_dot_v1_dot_products__pb2.LoadSmallRequest.SerializeToString,
+            jobber_dot_products_dot_v1_dot_products__pb2.LoadSmallResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,8 @@ class ProductsServiceStub:
     """Writes a group of batches and their ledger rows, all in one transaction.
     A batch that is in the ledger already answers its old receipt and writes nothing.
     """
+    LoadSmall: _grpc.UnaryUnaryMultiCallable[_products_pb2.LoadSmallRequest, _products_pb2.LoadSmallResponse]
+    """The same for many small batches, in one message: a stream costs more than they do."""
     CloseJob: _grpc.UnaryStreamMultiCallable[_products_pb2.CloseJobRequest, _products_pb2.CloseJobResponse]
     """After its answer no row of the job can appear any more. Answers every receipt of the job."""
     ForgetJobs: _grpc.UnaryUnaryMultiCallable[_products_pb2.ForgetJobsRequest, _products_pb2.ForgetJobsResponse]
@@ -71,6 +73,8 @@ class ProductsServiceAsyncStub(ProductsServiceStub):
     """Writes a group of batches and their ledger rows, all in one transaction.
     A batch that is in the ledger already answers its old receipt and writes nothing.
     """
+    LoadSmall: _aio.UnaryUnaryMultiCallable[_products_pb2.LoadSmallRequest, _products_pb2.LoadSmallResponse]  # type: ignore[assignment]
+    """The same for many small batches, in one message: a stream costs more than they do."""
     CloseJob: _aio.UnaryStreamMultiCallable[_products_pb2.CloseJobRequest, _products_pb2.CloseJobResponse]  # type: ignore[assignment]
     """After its answer no row of the job can appear any more. Answers every receipt of the job."""
     ForgetJobs: _aio.UnaryUnaryMultiCallable[_products_pb2.ForgetJobsRequest, _products_pb2.ForgetJobsResponse]  # type: ignore[assignment]
@@ -158,6 +162,14 @@ class ProductsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Writes a group of batches and their ledger rows, all in one transaction.
         A batch that is in the ledger already answers its old receipt and writes nothing.
         """
+
+    @_abc_1.abstractmethod
+    def LoadSmall(
+        self,
+        request: _products_pb2.LoadSmallRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_products_pb2.LoadSmallResponse, _abc.Awaitable[_products_pb2.LoadSmallResponse]]:
+        """The same for many small batches, in one message: a stream costs more than they do."""
 
     @_abc_1.abstractmethod
     def CloseJob(
