@@ -292,6 +292,9 @@ class JobsSettings(DoorSettings):
     inline_bytes: int = 256 << 10
     #: Largest upload, bytes.
     upload_bytes: int = 20 << 30
+    #: Places that everybody who may submit jobs may read inputs from: `s3://bucket/prefix`, `gs://…`, `az://…`, `file:///folder`,
+    #: separated by commas. None: only uploads and inline data.
+    sources: Annotated[tuple[str, ...], NoDecode] = ()
     #: Bytes of uploads that one user may keep, the same content counted once. 0: no limit.
     upload_quota_bytes: int = Field(default=100 << 30, ge=0)
     #: Uploads of one user that are under way at once, those in pieces included that wait for their next piece.
@@ -304,6 +307,15 @@ class JobsSettings(DoorSettings):
     retention_days: float = Field(default=30, gt=0)
     #: Minutes after which a blob that nothing refers to is deleted: what a kill between a blob and its row left.
     stray_minutes: float = Field(default=60, gt=0)
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _split_sources(cls, value: object) -> object:
+        places = tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        for place in places if isinstance(places, tuple) else ():
+            if not re.fullmatch(r"((s3|gs|az)://[^/?#@]+|file://)(/[^?#]*)?", place) or place in ("file://", "file:///"):
+                raise ValueError("places of sources are s3://bucket/prefix, gs://…, az://… or file:///folder")
+        return places
 
 
 class ProductsSettings(ServiceSettings):

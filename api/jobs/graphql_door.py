@@ -204,8 +204,6 @@ class JobSubmit(graphene.Mutation):
             source = input["source"]
             if sum(source.get(name) is not None for name in ("rows", "upload_id", "url")) != 1:
                 raise InvalidData("A source is exactly one of rows, uploadId and url.")
-            if source.get("url") is not None:
-                raise InvalidData("No bucket is configured to read sources from.")
             rows = source.get("rows")
             outcome = await context.services.desk.submit(
                 Asked(
@@ -214,6 +212,7 @@ class JobSubmit(graphene.Mutation):
                     name=input["name"],
                     data=_json_bytes(rows) if rows is not None else None,
                     file_name=source.get("upload_id"),
+                    url=source.get("url"),
                     options=_plain(input.get("options")),
                     idempotency_key=input["idempotency_key"],
                     format=Format(source["format"]) if source.get("format") else None,

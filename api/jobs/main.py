@@ -26,6 +26,7 @@ from api.jobs.products_client import ProductsClient
 from api.jobs.rejects import Rejects
 from api.jobs.replay import Replays
 from api.jobs.retention import Retention
+from api.jobs.sources import Sources
 from api.jobs.staging import Staging
 from api.jobs.staging_store import StagingStore
 from api.jobs.store import Store
@@ -88,7 +89,7 @@ async def serve(settings: JobsSettings) -> None:
         settings,
         kinds,
         store,
-        Desk(store, blobs, settings),
+        Desk(store, blobs, settings, Sources(settings.sources, uploads)),
         rejects,
         dispatcher,
         directory,

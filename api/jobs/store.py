@@ -11,7 +11,7 @@ from api.database import Connection, Pool
 from api.database import connection as checkout
 from api.jobs.decide import Tally
 from api.jobs.model import Job, Submission, Upload
-from api.jobs.submit import Stored, insert
+from api.jobs.submit import SAME_JOB, Stored, insert
 from api.jobs.upload_store import claim_blob, keep, lock_owner, used
 from jobber import faults
 from jobber.errors import Conflict, InvalidState, NotFound
@@ -71,6 +71,14 @@ class Store:
             faults.point("submit.before_commit")
         faults.point("submit.after_commit")
         return outcomes
+
+    async def known(self, owner_id: str, key: str, payload_sha256: bytes) -> Stored | None:
+        """The job that the owner submitted with this key. Raises Conflict when it was for something else."""
+        async with checkout(self.pool) as connection:
+            row = await (await connection.execute(SAME_JOB, [owner_id, key])).fetchone()
+        if row is not None and bytes(row[1]) != payload_sha256:
+            raise Conflict
+        return Stored(str(row[0]), True) if row else None
 
     async def job(self, job_id: str, owner_id: str | None) -> Job | None:
         """The job, if it is there and belongs to `owner_id` (None: whoever)."""

@@ -12,6 +12,7 @@ from api.audit import Actor
 from api.jobs import metrics
 from api.jobs.decide import Limits
 from api.jobs.model import Blob, Submission
+from api.jobs.sources import Sources
 from api.jobs.store import Store
 from api.jobs.submit import Stored
 from api.jobs.together import Together
@@ -43,6 +44,8 @@ class Asked:
     data: bytes | None = None
     #: an upload's id or name.
     file_name: str | None = None
+    #: Where it is instead; with an idempotency key.
+    url: str | None = None
     options: Mapping[str, Any] | None = None
     idempotency_key: str | None = None
     format: Format | None = None
@@ -52,8 +55,9 @@ class Asked:
 class Desk:
     """Takes submissions."""
 
-    def __init__(self, store: Store, blobs: Blobs, settings: JobsSettings) -> None:
+    def __init__(self, store: Store, blobs: Blobs, settings: JobsSettings, sources: Sources | None = None) -> None:
         self._store = store
+        self._sources = sources
         self._blobs = blobs
         self._settings = settings
         self._together = Together(store.submit_all)
@@ -76,7 +80,7 @@ class Desk:
             raise InvalidData(f"An idempotency key has 1 to {MAX_NAME} printable characters.")
         options, limits, priority = _options(asked, self._settings)
         writing = _writing(asked.options or {})
-        inline, file_name, args = _split(asked, kind)
+        inline, file_name, args = (None, asked.url, b"{}") if asked.url is not None else _split(asked, kind)
         kind.decode_args(args)
         digest = hashlib.sha256(
             msgspec.json.encode([kind.name, asked.options or {}, asked.format, asked.compression, file_name, args.decode()])
@@ -84,7 +88,12 @@ class Desk:
         ).digest()
         job_id = uuid7()
         blob, planned, error = None, None, None
-        if file_name is not None:
+        if asked.url is not None:
+            # What was asked before is answered before anything is copied.
+            if known := await self._store.known(asked.owner_id, key or "", digest):
+                return known
+            blob = await self._copied(asked, key or "")
+        elif file_name is not None:
             blob, said = await self._upload(asked.owner_id, file_name)
             if said and not options.format:
                 options = msgspec.structs.replace(options, format=said)
@@ -140,6 +149,12 @@ class Desk:
         """An inline input's blob belongs to its job alone; without the job it is an orphan."""
         if blob and blob.upload_id is None:
             await self._blobs.delete(blob.key)
+
+    async def _copied(self, asked: Asked, key: str) -> Blob:
+        if self._sources is None or asked.url is None:
+            raise InvalidData("No place is configured to read sources from.")
+        upload = await self._sources.copy(asked.url, asked.owner_id, key, asked.actor)
+        return Blob(upload.blob_key, upload.size, upload.id)
 
     async def _upload(self, owner_id: str, name: str) -> tuple[Blob, Format | None]:
         upload = await self._store.upload(owner_id, name) if len(name) <= MAX_NAME and "\0" not in name else None

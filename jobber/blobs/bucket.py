@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from obstore.exceptions import BaseError
 from obstore.store import MemoryStore, from_url
 
 from jobber.blobs.place import WINDOW, Growing, Part, Stored, cut, gone, pieces
-from jobber.errors import Unavailable
+from jobber.errors import NotFound, Unavailable
 
 #: Parts of one upload on their way at once: bounds its memory, with WINDOW, to 32 MiB.
 PARTS_AT_ONCE = 4
@@ -104,6 +104,18 @@ class Bucket:
                     yield here.result()
             if coming:
                 yield coming.result()
+
+
+async def source_of(url: str, key: str, missing: str) -> AsyncGenerator[bytes, None]:
+    """The bytes of an object of somebody else's bucket, in one request: as it is now. Raises NotFound, Unavailable."""
+    try:
+        found = await from_url(url, retry_config=_RETRY).get_async(key)
+        async for chunk in found.stream(min_chunk_size=1 << 20):
+            yield bytes(chunk)
+    except FileNotFoundError as fault:
+        raise NotFound(missing) from fault
+    except BaseError as fault:
+        raise _unavailable(fault) from fault
 
 
 class _GrowingObjects:

@@ -134,6 +134,9 @@ class Requests(BaseHTTPRequestHandler):
                 self.send_header(name.replace("_", "-"), value)
             self.end_headers()
             return
+        if "Range" not in self.headers:
+            self.answer(200, data, **facts)
+            return
         match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range") or "")
         assert match
         start, end = int(match[1]), min(int(match[2]), len(data) - 1)
