@@ -49,7 +49,7 @@ class Sources:
                 return place, names
         raise Forbidden("The url is not below a place that is configured to read sources from.")
 
-    async def copy(self, url: str, owner_id: str, key: str, actor: Actor) -> Upload:
+    async def take(self, url: str, owner_id: str, key: str, actor: Actor) -> Upload:
         """An upload of what is there. Asked again while it is copied, with the same idempotency key, it is one copy.
 
         Raises InvalidData, Forbidden, NotFound, InvalidState when it changes meanwhile, and what Uploads raises.

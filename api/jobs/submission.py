@@ -153,7 +153,7 @@ class Desk:
     async def _copied(self, asked: Asked, key: str) -> Blob:
         if self._sources is None or asked.url is None:
             raise InvalidData("No place is configured to read sources from.")
-        upload = await self._sources.copy(asked.url, asked.owner_id, key, asked.actor)
+        upload = await self._sources.take(asked.url, asked.owner_id, key, asked.actor)
         return Blob(upload.blob_key, upload.size, upload.id)
 
     async def _upload(self, owner_id: str, name: str) -> tuple[Blob, Format | None]:
