@@ -110,18 +110,31 @@ class Contract:
             "required": [column.name for column in self.columns if column.required],
         }
 
+    def template(self) -> str:
+        """A CSV file of no records: the header that an input wants, required columns first."""
+        return ",".join(_quoted(column.name) for column in sorted(self.columns, key=lambda column: not column.required)) + "\n"
+
     def table(self) -> list[dict[str, str]]:
         """A row a column: name, type, required, default, rules."""
         return [
             {
                 "name": column.name,
-                "type": f"decimal({column.precision},{column.scale})" if column.kind == "decimal" else column.kind,
+                "type": type_of(column),
                 "required": "yes" if column.required else "no",
                 "default": "" if column.required else "null",
                 "rules": ", ".join(rules_of(column)),
             }
             for column in self.columns
         ]
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"' if any(mark in name for mark in ',"\r\n') else name
+
+
+def type_of(column: Column) -> str:
+    """The column's type in a word."""
+    return f"decimal({column.precision},{column.scale})" if column.kind == "decimal" else column.kind
 
 
 def rules_of(column: Column) -> list[str]:

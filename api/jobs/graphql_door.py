@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
 import graphene
 import msgspec
@@ -33,7 +34,7 @@ from api.jobs.submission import Asked
 from api.jobs.submit import Stored
 from api.scopes import ADMIN_READ
 from jobber import faults
-from jobber.contract import Contract
+from jobber.contract import Contract, rules_of, type_of
 from jobber.errors import Forbidden, InvalidData, JobberError, NotFound
 from jobber.job import JobType
 from jobber.log import event
@@ -97,7 +98,17 @@ class Query(graphene.ObjectType):
         _ = context.who
         return [
             types.JobMetadata(
-                name=kind.name, description=kind.description, version=kind.version, input_schema=input_schema(kind)
+                name=kind.name,
+                description=kind.description,
+                version=kind.version,
+                input_schema=input_schema(kind),
+                columns=[
+                    types.ContractColumn(
+                        name=column.name, type=type_of(column), required=column.required, rules=rules_of(column)
+                    )
+                    for column in Contract.of(kind.contract).columns
+                ],
+                template_url=f"{context.base_url}/contracts/{quote(kind.name)}/template.csv",
             )
             for kind in sorted(context.services.kinds.values(), key=lambda kind: kind.name)
         ]

@@ -28,6 +28,16 @@ def job_id(text: str) -> str:
     raise NotFound("There is no such job, or it is not yours.")
 
 
+class ContractColumn(graphene.ObjectType):
+    """A column of a job type's contract."""
+
+    name = graphene.String(required=True)
+    type = graphene.String(required=True)
+    required = graphene.Boolean(required=True)
+    default = graphene.String(description="What a record without it gets; null for none, and for a required column.")
+    rules = graphene.List(graphene.NonNull(graphene.String), required=True)
+
+
 class JobMetadata(graphene.ObjectType):
     """A job type."""
 
@@ -35,6 +45,10 @@ class JobMetadata(graphene.ObjectType):
     description = graphene.String(required=True)
     version = graphene.String(required=True)
     input_schema = graphene.Field(JSON, required=True, description="JSON Schema of `data`.")
+    columns = graphene.List(
+        graphene.NonNull(ContractColumn), required=True, description="The contract of a record, as a table."
+    )
+    template_url = graphene.String(required=True, description="A CSV file with the header that an input wants.")
 
 
 class Counts(graphene.ObjectType):

@@ -12,8 +12,11 @@ from api.jobs.multipart import incoming_file
 from api.jobs.rejects import Rejects
 from api.jobs.store import Store
 from api.jobs.uploads import Uploads
+from api.scopes import JOBS_READ
+from jobber.contract import Contract
 from jobber.errors import NotFound, Unauthenticated
 from jobber.ids import is_id
+from jobber.job import find
 from jobber.model import Format
 
 Authenticate = Callable[[Request], Awaitable[Caller | None]]
@@ -52,7 +55,20 @@ def routes(uploads: Uploads, rejects: Rejects, store: Store, authenticate: Authe
         }
         return StreamingResponse(rejects.download(job.id, kind, form), media_type=MEDIA[form], headers=headers)
 
+    async def contract(request: Request) -> Response:
+        caller = await who(request, authenticate)
+        caller.check(JOBS_READ)
+        kind = find(str(request.path_params["name"]))
+        rules, form = Contract.of(kind.contract), request.path_params["form"]
+        if form == "schema.json":
+            return JSONResponse(rules.json_schema(), media_type="application/schema+json")
+        if form != "template.csv":
+            raise NotFound("There is nothing to download here.")
+        headers = {"content-disposition": f'attachment; filename="{kind.name}-template.csv"'}
+        return Response(rules.template(), media_type=MEDIA[Format.CSV], headers=headers)
+
     return [
+        Route("/contracts/{name}/{form}", contract, methods=["GET"]),
         Route("/uploads", upload, methods=["POST"]),
         Route("/uploads/upload", upload, methods=["POST"]),
         Route("/jobs/{job_id}/{kind}.{form}", download, methods=["GET"]),

@@ -293,12 +293,24 @@ def users_passwd(email: str, data_dir: Path) -> None:
 @app.command()
 @click.argument("name")
 @click.option("--json-schema", is_flag=True, help="As JSON Schema.")
-def contract(name: str, json_schema: bool) -> None:
+@click.option("--template", is_flag=True, help="As the header of a CSV file.")
+def contract(name: str, json_schema: bool, template: bool) -> None:
     """Show the rules that a job type's records must meet."""
     from jobber.cli.contract import show
 
     with told():
-        show(name, json_schema=json_schema)
+        show(name, json_schema=json_schema, template=template)
+
+
+@app.command()
+@click.argument("name")
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="A new file; else standard output.")
+def template(name: str, output: Path | None) -> None:
+    """Write a CSV file with the header that a job type's input wants."""
+    from jobber.cli.contract import template as run
+
+    with told():
+        run(name, output)
 
 
 @app.command()

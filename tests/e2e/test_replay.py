@@ -112,3 +112,21 @@ def test_what_cannot_be_replayed_says_why(system: System, tmp_path: Path) -> Non
         other.replay(parent.id, client.upload(path)["id"])
     with pytest.raises(NotFound):
         client.replay(parent.id, other.upload(path)["id"])
+
+
+def test_contracts_are_told_and_their_templates_downloaded(system: System) -> None:
+    client = system.client
+    kinds = client.ask("{ jobsMetadata { name templateUrl columns { name type required default rules } } }")["jobsMetadata"]
+    [products] = [kind for kind in kinds if kind["name"] == "LoadProducts"]
+    assert products["columns"][0] == {"name": "name", "type": "text", "required": True, "default": None, "rules": []}
+    price = next(column for column in products["columns"] if column["name"] == "price")
+    assert (price["type"], price["required"], "at least 0" in price["rules"]) == ("decimal(12,2)", True, True)
+    path = products["templateUrl"].removeprefix(client.jobs)
+    assert path == "/contracts/LoadProducts/template.csv"
+    into = io.BytesIO()
+    client.download(path, into)
+    assert into.getvalue() == b"name,price,category,stock,rating,description\n"
+    assert client.send("GET", "/contracts/LOAD_PRODUCTS/schema.json").json()["required"] == ["name", "price"]
+    for missing in ("/contracts/Nothing/template.csv", "/contracts/LoadProducts/x", "/contracts/..%2fx/template.csv"):
+        assert client.send("GET", missing).status_code == 404
+    assert client.send("GET", path, headers={"Authorization": ""}).status_code == 401

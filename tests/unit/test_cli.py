@@ -99,3 +99,16 @@ def test_the_demos_file_is_the_same_every_time() -> None:
     assert all(len(row) in (3, 6) for row in first)
     assert any(len(row) == 3 for row in first)
     assert sum(row[0] == "" for row in first) > 0
+
+
+def test_a_template_is_written_once(tmp_path: Path) -> None:
+    path = tmp_path / "products.csv"
+    header = "name,price,category,stock,rating,description\n"
+    assert CliRunner().invoke(app, ["template", "LoadProducts"]).output == header
+    assert CliRunner().invoke(app, ["contract", "LoadProducts", "--template"]).output == header
+    assert CliRunner().invoke(app, ["template", "LoadProducts", "-o", str(path)]).exit_code == Exit.DONE
+    assert path.read_text() == header
+    path.write_text("mine")
+    assert CliRunner().invoke(app, ["template", "LoadProducts", "-o", str(path)]).exit_code == Exit.FAILED
+    assert path.read_text() == "mine"
+    assert CliRunner().invoke(app, ["template", "Nothing"]).exit_code == Exit.NOT_FOUND

@@ -142,3 +142,14 @@ class Timed(dy.Schema):
 def test_what_cannot_be_told_of_one_record_is_refused(schema: type[dy.Schema], words: str) -> None:
     with pytest.raises(TypeError, match=words):
         Contract.of(schema)
+
+
+def test_the_template_is_a_file_without_records() -> None:
+    from jobber.jobtypes.load_products import LoadProducts
+    from jobber.model import InputOptions
+    from operators.plan import plan
+
+    contract = Contract.of(LoadProducts.contract)
+    text = contract.template()
+    assert text == "name,price,category,stock,rating,description\n"
+    assert plan([text.encode()], contract, InputOptions()).rows == 0
