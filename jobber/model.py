@@ -89,6 +89,11 @@ class Writing(msgspec.Struct, frozen=True, kw_only=True):
     #: The whole job becomes visible at once, or nothing of it (ALL_OR_NOTHING).
     whole: bool = False
 
+    @property
+    def staged(self) -> bool:
+        """Whether rows wait, invisible, until the job is published."""
+        return self.whole or self.mode is not WriteMode.INSERT
+
 
 #: As new rows, each batch by itself.
 PLAIN = Writing()
@@ -156,7 +161,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a batch. Once committed it never changes."""
+    """What became of a batch. Once committed it never changes, but that staged rows become something else, once."""
 
     key: BatchKey
     inserted: int
@@ -169,3 +174,5 @@ class Receipt:
     results: bytes
     #: By the database's clock; None until jobs stores the receipt of a batch whose records were computed.
     committed_at: datetime | None
+    #: Rows that are written and not visible yet: the job's publication makes them one of the others.
+    staged: int = 0

@@ -1,5 +1,7 @@
 """Enrich typed records by their job type, then hold the rows against what the target can take."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from jobber.contract import Contract
@@ -20,3 +22,20 @@ def enrich(records: pl.DataFrame, args: Args, lookups: Lookups) -> Checked:
     if args.target is None:
         return Checked(rows, pl.DataFrame(schema=FAULTS))
     return check_typed(rows, Contract.of(TARGETS[args.target]))
+
+
+def with_keys(checked: Checked, keys: Sequence[str]) -> Checked:
+    """Rows that have all of the keys by which they are written; a row without one names no row, and is rejected."""
+    faults = [
+        checked.kept.filter(pl.col(key).is_null()).select(
+            "row_no",
+            column=pl.lit(key),
+            code=pl.lit("REQUIRED"),
+            message=pl.lit(f"{key} is a key of this load, and is required"),
+        )
+        for key in keys
+    ]
+    if not any(found.height for found in faults):
+        return checked
+    kept = checked.kept.filter(pl.all_horizontal(pl.col(key).is_not_null() for key in keys))
+    return Checked(kept, pl.concat([checked.faults, *faults]))

@@ -147,6 +147,7 @@ class Isolation:
             block,
             concat([part.frame for part in made]),
             rejects.by_code(rejects.from_block(block)) if block else {},
+            batch.spec.writing.staged,
         )
 
     def _raw(self, load: Load, index: int) -> str:

@@ -6,7 +6,7 @@ from jobber.contract import Contract
 from operators import arrow, rejects
 from operators.check import check
 from operators.decode import decode
-from operators.enrich import enrich
+from operators.enrich import enrich, with_keys
 from pipelines.work import Met, Prepared, Read, Taken
 
 
@@ -30,16 +30,22 @@ def meet(item: Taken) -> Met:
 def prepare(item: Met) -> Prepared:
     """Make rows of the records, and put them in the form in which they are written. Raises what the job type raises."""
     spec = item.batch.spec
-    checked = enrich(item.kept, spec.args, spec.lookups)
+    checked = with_keys(enrich(item.kept, spec.args, spec.lookups), spec.writing.keys)
     broken = pl.concat([item.faults, checked.faults])
-    rows, keeps = checked.kept.height, not spec.writing.dry_run
+    rows = checked.kept
     write = arrow.to_block if spec.kind.target is None else arrow.to_ipc
+    if spec.writing.staged:
+        # Only what is written by keys may still be rejected.
+        texts = item.raw(rows["row_no"].to_list()) if spec.writing.keys else [None] * rows.height
+        rows = rows.with_columns(raw=pl.Series(texts, dtype=pl.String))
+    keeps = spec.writing.keys or not spec.writing.dry_run
     return Prepared(
         item.batch.key,
         spec.target,
-        rows,
+        rows.height,
         broken["row_no"].n_unique(),
         rejects.to_block(broken, item.raw),
-        write(checked.kept) if rows and keeps else b"",
+        write(rows) if rows.height and keeps else b"",
         rejects.by_code(broken),
+        spec.writing.staged,
     )

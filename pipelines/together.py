@@ -52,6 +52,7 @@ def _small(item: Read) -> bool:
     return (
         spec.kind.by_row
         and spec.kind.target is not None
+        and not spec.writing.staged
         and spec.layout.format is Format.JSON
         and not item.batch.suspect
         and len(item.data) <= SMALL_BYTES

@@ -122,7 +122,8 @@ def computed_receipt(item: Prepared) -> receipt_pb2.Receipt:
     """
     return receipt_pb2.Receipt(
         key=key_to(item.key),
-        inserted=item.rows,
+        inserted=0 if item.staged else item.rows,
+        staged=item.rows if item.staged else 0,
         rejected=item.rejected,
         rejects=item.rejects,
         results=item.frame,

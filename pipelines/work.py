@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from jobber.job import Args, JobType, Lookups
-from jobber.model import PLAIN, BatchKey, InputOptions, Layout, Plan, Writing
+from jobber.model import PLAIN, BatchKey, InputOptions, Layout, Plan, WriteMode, Writing
 from jobber.tracing import NONE, Span
 from jobber.transport import Delivery
 from operators.frames import Decoded
@@ -41,7 +41,7 @@ class Spec:
     @property
     def target(self) -> str | None:
         """The table that is written; None when its records are computed, or only tried."""
-        return None if self.writing.dry_run else self.kind.target
+        return None if self.writing.dry_run and self.writing.mode is WriteMode.INSERT else self.kind.target
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,8 @@ class Prepared:
     frame: bytes
     #: Faults by code, for /metrics.
     codes: Mapping[str, int] = field(default_factory=dict)
+    #: The rows wait, invisible, until the job is published.
+    staged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

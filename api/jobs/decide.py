@@ -17,6 +17,8 @@ class Tally:
     updated: int
     unchanged: int
     rejected: int
+    #: Written and not visible yet.
+    staged: int = 0
 
     @property
     def ended(self) -> int:
@@ -51,10 +53,12 @@ class Verdict:
     state: State
     error: str | None = None
     closing: bool = False
+    #: Every batch is staged: it goes on by being published.
+    publish: bool = False
 
 
 def verdict(tally: Tally, *, total: int, batches: int, limits: Limits) -> Verdict | None:
-    """How the job ends, or None while it goes on.
+    """How the job ends or, when all its batches are staged, that it is to be published; None while it goes on.
 
     SUCCEEDED without a reject, PARTIAL with some within the limits, FAILED beyond them or when every record was rejected.
     """
@@ -62,9 +66,11 @@ def verdict(tally: Tally, *, total: int, batches: int, limits: Limits) -> Verdic
     allowed = limits.allowed(total)
     if allowed is not None and tally.rejected > allowed:
         reason = f"{tally.rejected:,} of {total:,} records were rejected; at most {allowed:,} were allowed."
-        return Verdict(State.FAILED, reason, closing=not complete)
+        return Verdict(State.FAILED, reason, closing=not complete or tally.staged > 0)
     if not complete:
         return None
+    if tally.staged:
+        return Verdict(State.RUNNING, publish=True)
     if tally.rejected == 0:
         return Verdict(State.SUCCEEDED)
     if tally.loaded == 0:

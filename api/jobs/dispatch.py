@@ -4,6 +4,7 @@ Every replica of the jobs service runs one; rounds are serialised by an advisory
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 from collections import Counter
@@ -15,12 +16,14 @@ import msgspec
 from api.jobs import metrics
 from api.jobs.decide import choose, lost
 from api.jobs.turn import Candidate, Ticket, Turn
-from api.jobs.work import Work
+from api.jobs.work import Staged, Work
 from jobber import faults, tracing
+from jobber.contract import Contract
 from jobber.errors import JobberError, Transient
 from jobber.job import JobType
 from jobber.log import event
-from jobber.model import Receipt
+from jobber.model import BatchKey, Layout, Receipt, WriteMode, Writing
+from jobber.targets import TARGETS
 from jobber.transport import Message, Publisher
 
 #: Seconds between two looks for what was lost. A look is one indexed query.
@@ -35,6 +38,11 @@ class Products(Protocol):
 
     async def close_job(self, job_id: str) -> Sequence[Receipt]:
         """Close the job for good; every receipt of it. Raises Unavailable."""
+
+    async def publish_job(
+        self, job_id: str, writing: Writing, columns: Sequence[str], allowed: int | None
+    ) -> Sequence[Receipt] | str:
+        """Make its staged rows visible; every receipt of it, or why the database refuses them. Raises Unavailable."""
 
 
 class Dispatcher:
@@ -62,14 +70,19 @@ class Dispatcher:
         self._job_window = job_window
         self._changed = changed
         self._awake = asyncio.Event()
+        self._complete = asyncio.Event()
+        #: Jobs that this replica publishes now.
+        self._publishing: set[str] = set()
 
     def wake(self) -> None:
-        """There may be something to dispatch or to close."""
+        """There may be something to dispatch, to publish or to close."""
         self._awake.set()
+        self._complete.set()
 
     async def run(self) -> None:
         """Dispatch, sweep and close until cancelled. What fails is logged and tried again: the rows are still there."""
-        tasks = [asyncio.create_task(self._dispatch_for_ever()), asyncio.create_task(self._sweep_for_ever())]
+        loops = (self._dispatch_for_ever(), self._sweep_for_ever(), self._publish_for_ever())
+        tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -96,6 +109,29 @@ class Dispatcher:
             except Exception as fault:
                 _report("sweep", fault)
             await asyncio.sleep(SWEEP_EVERY)
+
+    async def _publish_for_ever(self) -> None:
+        """Publications take seconds, and none waits for another one here: each is a task."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._complete.wait(), SWEEP_EVERY)
+                self._complete.clear()
+                try:
+                    for item in await self._work.publishable():
+                        if item.job_id not in self._publishing:
+                            self._publishing.add(item.job_id)
+                            group.create_task(self._publish_guarded(item))
+                except Exception as fault:
+                    _report("publish", fault)
+
+    async def _publish_guarded(self, item: Staged) -> None:
+        try:
+            await self.publish(item)
+        except Exception as fault:
+            _report("publish", fault)
+        finally:
+            self._publishing.discard(item.job_id)
 
     async def round(self) -> int:
         """Dispatch once; answer how many messages were published."""
@@ -129,6 +165,22 @@ class Dispatcher:
             event("reissued", "Lost batches were published again.", level=logging.WARNING, count=len(tickets))
             await self._publish(tickets)
         await self.close_jobs()
+        self._awake.set()
+
+    async def publish(self, item: Staged) -> None:
+        """Make a job's staged rows visible, and end it with all its receipts. Raises Unavailable."""
+        receipts: Sequence[Receipt] | None = None
+        if item.writing.mode is not WriteMode.INSERT or not item.writing.dry_run:
+            columns = written(self._kinds[item.name], item.layout) if item.writing.keys else ()
+            answer = await self._products.publish_job(item.job_id, item.writing, columns, item.allowed)
+            faults.point("publish.after_answer")
+            if isinstance(answer, str):
+                await self._work.fail(BatchKey(item.job_id, 0), f"REFUSED: {answer}")
+                self._awake.set()
+                return
+            receipts = answer
+        await self._work.published(item.job_id, receipts)
+        self._changed({item.job_id})
         self._awake.set()
 
     async def close_jobs(self) -> None:
@@ -195,6 +247,13 @@ class Dispatcher:
         finally:
             for span in spans:
                 span.end()
+
+
+def written(kind: JobType, layout: bytes) -> list[str]:
+    """The target's columns that the job writes to a row that is there: those that its input lacks stay as they are."""
+    contract, fields = Contract.of(kind.contract), msgspec.json.decode(layout, type=Layout).fields
+    target = Contract.of(TARGETS[kind.target or ""])
+    return [item.name for item in target.columns if contract.column(item.name) is None or item.name in fields]
 
 
 def body(ticket: Ticket) -> bytes:

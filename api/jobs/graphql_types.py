@@ -164,7 +164,7 @@ class Job(graphene.ObjectType):
     def of(row: JobRow) -> "Job":
         """As people see it."""
         tally, rate = row.tally, row.rows_per_second
-        left = (row.total or 0) - tally.ended
+        left = (row.total or 0) - row.read
         job = Job(
             id=row.id,
             name=row.name,
@@ -181,7 +181,7 @@ class Job(graphene.ObjectType):
             progress=Progress(
                 counts=Counts(
                     total=row.total,
-                    read=tally.ended,
+                    read=row.read,
                     inserted=tally.inserted,
                     updated=tally.updated,
                     unchanged=tally.unchanged,

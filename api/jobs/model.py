@@ -82,14 +82,19 @@ class Job:
         return 0
 
     @property
+    def read(self) -> int:
+        """Records that ended, or wait to become visible."""
+        return self.tally.ended + self.tally.staged
+
+    @property
     def seq(self) -> int:
         """Grows with every change that a follower can see."""
         return self.changes + self.tally.receipts
 
     @property
     def rows_per_second(self) -> float:
-        """Records ended per second since the start."""
-        return self.tally.ended / self.seconds if self.seconds > 0 else 0.0
+        """Records read per second since the start."""
+        return self.read / self.seconds if self.seconds > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import grpc.aio
 from api.jobs.wire import receipt_from
 from jobber.credentials import Tls, service_token
 from jobber.errors import Unavailable
-from jobber.model import BatchKey, Receipt
+from jobber.model import BatchKey, Receipt, WriteMode, Writing
 from protos import client
 from protos.jobber.products.v1 import products_pb2 as pb
 from protos.jobber.products.v1.products_pb2_grpc import ProductsServiceStub
@@ -21,6 +21,13 @@ if TYPE_CHECKING:  # The stubs' alone: at run time there is no such name.
 CHARGES_DEADLINE = 2.0
 #: Seconds; closing waits for the loads of the job that are in their transaction.
 CLOSE_DEADLINE = 30.0
+#: Seconds; a publication writes a whole job.
+PUBLISH_DEADLINE = 3600.0
+MODES = {
+    WriteMode.INSERT: pb.WRITE_MODE_INSERT,
+    WriteMode.UPSERT: pb.WRITE_MODE_UPSERT,
+    WriteMode.UPDATE: pb.WRITE_MODE_UPDATE,
+}
 
 
 class ProductsClient:
@@ -50,6 +57,28 @@ class ProductsClient:
                 receipts.extend(receipt_from(receipt) for receipt in page.receipts)
         except grpc.aio.AioRpcError as fault:
             raise Unavailable(f"The products service does not close job {job_id}: {fault.code().name}") from fault
+        return receipts
+
+    async def publish_job(
+        self, job_id: str, writing: Writing, columns: Sequence[str], allowed: int | None
+    ) -> Sequence[Receipt] | str:
+        """Make the job's staged rows visible; every receipt of it, or why the database refuses them. Raises Unavailable."""
+        request = pb.PublishJobRequest(
+            job_id=job_id,
+            mode=MODES[writing.mode],
+            keys=writing.keys,
+            columns=columns,
+            allowed=allowed,
+            dry_run=writing.dry_run,
+        )
+        receipts: list[Receipt] = []
+        try:
+            async for page in self._stub.PublishJob(request, timeout=PUBLISH_DEADLINE, metadata=self._metadata):
+                if page.HasField("refused"):
+                    return page.refused
+                receipts.extend(receipt_from(receipt) for receipt in page.receipts)
+        except grpc.aio.AioRpcError as fault:
+            raise Unavailable(f"The products service does not publish job {job_id}: {fault.code().name}") from fault
         return receipts
 
     async def forget_jobs(self, job_ids: Sequence[str]) -> None:

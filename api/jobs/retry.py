@@ -1,7 +1,7 @@
 """The records of a failed or cancelled job that never ended, as a job of their own.
 
-Its batches are those of the parent that have no receipt: the same bytes of the same input, and the same row numbers. So no
-record is loaded by both. A job whose input was never planned is planned anew.
+Its batches are those of the parent that have no receipt, or one whose rows never became visible: the same bytes of the same
+input, and the same row numbers. So no record is loaded by both. A job whose input was never planned is planned anew.
 """
 
 from typing import LiteralString
@@ -23,7 +23,8 @@ LOCK: LiteralString = """
 CHILD: LiteralString = "SELECT id::text FROM jobs.jobs WHERE parent_id = %(id)s AND attempt > 1 ORDER BY number LIMIT 1"
 LEFT: LiteralString = """
     SELECT count(*)::integer, coalesce(sum(b.rows), 0)::bigint FROM jobs.batches b
-     WHERE b.job_id = %(id)s AND NOT EXISTS (SELECT FROM jobs.receipts r WHERE r.job_id = b.job_id AND r.batch_no = b.batch_no)
+     WHERE b.job_id = %(id)s AND NOT EXISTS (SELECT FROM jobs.receipts r WHERE r.job_id = b.job_id AND r.batch_no = b.batch_no
+                        AND r.staged = 0)
 """
 #: The charges are those of its own start, as for any job.
 JOB: LiteralString = """
@@ -42,7 +43,8 @@ BATCHES: LiteralString = """
     SELECT %(child)s, (row_number() OVER (ORDER BY b.batch_no) - 1)::integer, b.start, b.length, b.first_row, b.rows,
            b.digest, b.plain
       FROM jobs.batches b
-     WHERE b.job_id = %(id)s AND NOT EXISTS (SELECT FROM jobs.receipts r WHERE r.job_id = b.job_id AND r.batch_no = b.batch_no)
+     WHERE b.job_id = %(id)s AND NOT EXISTS (SELECT FROM jobs.receipts r WHERE r.job_id = b.job_id AND r.batch_no = b.batch_no
+                        AND r.staged = 0)
 """
 
 

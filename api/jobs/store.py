@@ -22,12 +22,12 @@ JOB: LiteralString = """
            j.parent_id, j.created_at, j.started_at, j.ended_at, j.expired_at IS NOT NULL AS expired, j.dry_run,
            greatest(extract(epoch FROM coalesce(j.ended_at, clock_timestamp()) - coalesce(j.started_at, j.created_at)),
                     0)::float8 AS seconds,
-           t.receipts, t.inserted, t.updated, t.unchanged, t.rejected
+           t.receipts, t.inserted, t.updated, t.unchanged, t.rejected, t.staged
       FROM jobs.jobs j
       CROSS JOIN LATERAL (
            SELECT count(*) AS receipts, coalesce(sum(r.inserted), 0)::bigint AS inserted,
                   coalesce(sum(r.updated), 0)::bigint AS updated, coalesce(sum(r.unchanged), 0)::bigint AS unchanged,
-                  coalesce(sum(r.rejected), 0)::bigint AS rejected
+                  coalesce(sum(r.rejected), 0)::bigint AS rejected, coalesce(sum(r.staged), 0)::bigint AS staged
              FROM jobs.receipts r WHERE r.job_id = j.id) t
 """
 
@@ -285,7 +285,7 @@ def _job(row: dict[str, Any]) -> Job:
         warnings=tuple(row["warnings"]),
         total=row["total"],
         batches=row["batches"],
-        tally=Tally(row["receipts"], row["inserted"], row["updated"], row["unchanged"], row["rejected"]),
+        tally=Tally(row["receipts"], row["inserted"], row["updated"], row["unchanged"], row["rejected"], row["staged"]),
         changes=row["changes"],
         attempt=row["attempt"],
         parent_id=str(row["parent_id"]) if row["parent_id"] else None,

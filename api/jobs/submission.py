@@ -23,8 +23,9 @@ from jobber.errors import Conflict, InvalidData, NotFound, StructureFault, Termi
 from jobber.ids import uuid7
 from jobber.job import JobType, find
 from jobber.log import event
-from jobber.model import Compression, Format, InputOptions, Writing
+from jobber.model import Compression, Format, InputOptions, WriteMode, Writing
 from jobber.settings import JobsSettings
+from jobber.targets import TARGETS
 from operators.encoding import canonical
 from operators.plan import plan
 
@@ -79,7 +80,10 @@ class Desk:
         if key is not None and not (0 < len(key) <= MAX_NAME and key.isprintable()):
             raise InvalidData(f"An idempotency key has 1 to {MAX_NAME} printable characters.")
         options, limits, priority = _options(asked, self._settings)
-        writing = _writing(asked.options or {})
+        writing = _writing(kind, asked.options or {})
+        if writing.whole and limits == Limits():
+            # All or nothing: one reject, and it is nothing.
+            limits = Limits(max_errors=0)
         inline, file_name, args = (None, asked.url, b"{}") if asked.url is not None else _split(asked, kind)
         kind.decode_args(args)
         digest = hashlib.sha256(
@@ -264,13 +268,19 @@ def _options(asked: Asked, settings: JobsSettings) -> tuple[InputOptions, Limits
     return options, Limits(errors, ratio), priority
 
 
-def _writing(given: Mapping[str, Any]) -> Writing:
+def _writing(kind: JobType, given: Mapping[str, Any]) -> Writing:
     """How the rows are written. Raises InvalidData."""
-    if (given.get("mode") or "INSERT") != "INSERT" or (given.get("atomicity") or "BATCH") != "BATCH":
-        raise InvalidData("This version loads with mode INSERT and atomicity BATCH.")
-    if given.get("keys"):
+    mode, keys = WriteMode(given.get("mode") or "INSERT"), tuple(given.get("keys") or ())
+    whole = given.get("atomicity") == "ALL_OR_NOTHING"
+    if kind.target is None and (mode is not WriteMode.INSERT or whole):
+        raise InvalidData(f"{kind.name} computes, and writes to no table: it has neither mode nor atomicity.")
+    if mode is WriteMode.INSERT and keys:
         raise InvalidData("keys are for the modes UPSERT and UPDATE; INSERT makes a new row of every record.")
-    return Writing(dry_run=bool(given.get("dry_run")))
+    if mode is not WriteMode.INSERT:
+        columns = [column.name for column in Contract.of(TARGETS[kind.target or ""]).columns]
+        if not keys or len(set(keys)) != len(keys) or not set(keys) <= set(columns):
+            raise InvalidData(f"{mode} needs keys: columns that name a row, each once, of {', '.join(columns)}.")
+    return Writing(mode=mode, keys=keys, dry_run=bool(given.get("dry_run")), whole=whole)
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

@@ -40,6 +40,7 @@ def receipt_from(message: receipt_pb2.Receipt) -> Receipt:
         message.rejects,
         message.results,
         message.committed_at.ToDatetime(tzinfo=UTC) if message.HasField("committed_at") else None,
+        _natural(message.staged),
     )
 
 

@@ -48,6 +48,19 @@ class Claimed:
     planned: PlannedBatch
 
 
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A job whose rows all wait to become visible."""
+
+    job_id: str
+    name: str
+    writing: Writing
+    #: jobber.model.Layout, JSON.
+    layout: bytes
+    #: Records that may be rejected; None: any number.
+    allowed: int | None
+
+
 class Work:
     """What dispatcher and executors do to the `jobs` schema."""
 
@@ -245,7 +258,7 @@ class Work:
         faults.point("acknowledge.after_commit")
         metrics.RECEIPTS.inc(len(receipts))
         for job_id, end in ends.items():
-            if not end.closing:
+            if not end.closing and not end.publish:
                 _tell_end(job_id, end.state)
         return stored
 
@@ -267,6 +280,55 @@ class Work:
                     WHERE state = 'CANCELING' ORDER BY number LIMIT 100"""
             )
             return [(row[0], row[1], row[2]) for row in await cursor.fetchall()]
+
+    async def publishable(self) -> list[Staged]:
+        """Jobs that go on by being published."""
+        async with checkout(self.pool) as connection:
+            cursor = await connection.execute(
+                """SELECT id::text, name, mode, keys, dry_run, whole, layout, total, max_errors, max_error_ratio
+                     FROM jobs.jobs WHERE publishing AND state = 'RUNNING' ORDER BY number LIMIT 100"""
+            )
+            return [
+                Staged(
+                    row[0],
+                    row[1],
+                    Writing(mode=WriteMode(row[2]), keys=tuple(row[3]), dry_run=row[4], whole=row[5]),
+                    bytes(row[6]),
+                    Limits(row[8], row[9]).allowed(row[7]),
+                )
+                for row in await cursor.fetchall()
+            ]
+
+    async def published(self, job_id: str, receipts: Sequence[Receipt] | None) -> bool:
+        """End a job that was published, with all its receipts; None: nothing of it is anywhere else, as it only tried.
+
+        False when it is published no more: another replica was first, or it is being closed, which brings the receipts too.
+        """
+        async with checkout(self.pool) as connection, connection.transaction():
+            cursor = await connection.execute(
+                """SELECT total, batches, max_errors, max_error_ratio FROM jobs.jobs
+                    WHERE id = %s AND publishing AND state IN ('RUNNING', 'PAUSED') FOR UPDATE""",
+                [job_id],
+            )
+            row = await cursor.fetchone()
+            if row is None:
+                return False
+            if receipts is None:
+                await connection.execute(
+                    "UPDATE jobs.receipts SET inserted = staged, staged = 0 WHERE job_id = %s AND staged > 0", [job_id]
+                )
+            else:
+                await _store(connection, receipts)
+            tally = (await _tallies(connection, [job_id]))[job_id]
+            end = verdict(tally, total=row[0], batches=row[1], limits=Limits(row[2], row[3]))
+            if end is None or end.publish:
+                raise AssertionError(f"job {job_id} was published and has {tally}")
+            await _end(connection, job_id, end)
+            faults.point("publish.before_commit")
+        faults.point("publish.after_commit")
+        if not end.closing:
+            _tell_end(job_id, end.state)
+        return True
 
     async def closed(self, job_id: str, receipts: Sequence[Receipt]) -> bool:
         """End a job that products has closed, with all its receipts; False when another replica was first."""
@@ -324,13 +386,20 @@ async def _specs(connection: Connection, ids: Sequence[str]) -> list[Spec]:
     ]
 
 
+#: A receipt stays as it is, but that staged rows become something else: the one that has fewer of them is the later one.
 STORE: LiteralString = """
     WITH stored AS (
-        INSERT INTO jobs.receipts (job_id, batch_no, inserted, updated, unchanged, rejected, rejects, results, committed_at)
-        SELECT j, b, i, u, n, x, rejects, results, coalesce(at, clock_timestamp())
-          FROM unnest(%s::uuid[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bytea[],
-                      %s::bytea[], %s::timestamptz[]) AS r(j, b, i, u, n, x, rejects, results, at)
-        ON CONFLICT (job_id, batch_no) DO NOTHING RETURNING job_id, batch_no)
+        INSERT INTO jobs.receipts AS there (job_id, batch_no, inserted, updated, unchanged, staged, rejected, rejects, results,
+                                            committed_at)
+        SELECT j, b, i, u, n, s, x, rejects, results, coalesce(at, clock_timestamp())
+          FROM unnest(%s::uuid[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
+                      %s::bytea[], %s::bytea[], %s::timestamptz[]) AS r(j, b, i, u, n, s, x, rejects, results, at)
+        ON CONFLICT (job_id, batch_no) DO UPDATE
+           SET inserted = excluded.inserted, updated = excluded.updated, unchanged = excluded.unchanged,
+               staged = excluded.staged, rejected = excluded.rejected, rejects = excluded.rejects,
+               committed_at = excluded.committed_at
+         WHERE excluded.staged < there.staged
+        RETURNING job_id, batch_no)
     UPDATE jobs.batches b SET settled = true FROM stored WHERE b.job_id = stored.job_id AND b.batch_no = stored.batch_no
     RETURNING b.job_id::text
 """
@@ -349,6 +418,7 @@ async def _store(connection: Connection, receipts: Sequence[Receipt]) -> set[str
             [item.inserted for item in ordered],
             [item.updated for item in ordered],
             [item.unchanged for item in ordered],
+            [item.staged for item in ordered],
             [item.rejected for item in ordered],
             [item.rejects for item in ordered],
             [item.results for item in ordered],
@@ -362,7 +432,8 @@ async def _tallies(connection: Connection, ids: Sequence[str]) -> dict[str, Tall
     """Progress is the sum of receipts, never a counter."""
     cursor = await connection.execute(
         """SELECT job_id::text, count(*), sum(inserted)::bigint, sum(updated)::bigint, sum(unchanged)::bigint,
-                  sum(rejected)::bigint FROM jobs.receipts WHERE job_id = ANY (%s::uuid[]) GROUP BY job_id""",
+                  sum(rejected)::bigint, sum(staged)::bigint
+             FROM jobs.receipts WHERE job_id = ANY (%s::uuid[]) GROUP BY job_id""",
         [ids],
     )
     return {row[0]: Tally(*row[1:]) for row in await cursor.fetchall()}
@@ -382,6 +453,11 @@ CLOSING: LiteralString = """
 """
 
 
+PUBLISH: LiteralString = """
+    UPDATE jobs.jobs SET publishing = true, changes = changes + 1 WHERE id = ANY (%s::uuid[]) AND NOT publishing
+"""
+
+
 async def _end(connection: Connection, job_id: str, end: Verdict) -> None:
     """Give a job that has not ended its verdict; a terminal state never changes."""
     await _end_all(connection, {job_id: end})
@@ -389,8 +465,11 @@ async def _end(connection: Connection, job_id: str, end: Verdict) -> None:
 
 async def _end_all(connection: Connection, ends: Mapping[str, Verdict]) -> None:
     """The same for many jobs, whose rows the caller has locked or may lock in any order: one statement for those of a kind."""
+    publish = sorted(job_id for job_id, end in ends.items() if end.publish)
+    if publish:
+        await connection.execute(PUBLISH, [publish])
     for statement, closing in ((END, False), (CLOSING, True)):
-        ids = sorted(job_id for job_id, end in ends.items() if end.closing is closing)
+        ids = sorted(job_id for job_id, end in ends.items() if end.closing is closing and not end.publish)
         if ids:
             await connection.execute(
                 statement,

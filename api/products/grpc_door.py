@@ -12,7 +12,8 @@ from api.products.ids import Ids
 from api.products.incoming import receive
 from api.products.ledger import Ledger
 from api.products.load import Budget, Loader
-from api.products.model import Overloaded, Stalled
+from api.products.model import DataRefused, Overloaded, Stalled
+from api.products.publish import Publisher
 from api.products.small import unpack
 from api.products.store import Store
 from protos.jobber.products.v1 import products_pb2 as pb
@@ -42,6 +43,7 @@ class ProductsDoor(ProductsServiceServicer):
         self._loader = loader
         self._ids = ids
         self._budget = budget
+        self._publisher = Publisher(ledger)
         self._closing = asyncio.Semaphore(CLOSING)
 
     async def Load(self, requests: AsyncIterator[bytes | pb.LoadRequest], context: Context) -> pb.LoadResponse:
@@ -76,6 +78,17 @@ class ProductsDoor(ProductsServiceServicer):
             told = True
         if not told:
             yield pb.CloseJobResponse(closed_at=closed_at)
+
+    async def PublishJob(self, request: pb.PublishJobRequest, context: Context) -> AsyncIterator[pb.PublishJobResponse]:
+        """Make the job's staged rows visible, then tell all its receipts."""
+        asked = wire.publication_from(request)
+        try:
+            await self._publisher.publish(asked)
+        except DataRefused as fault:
+            yield pb.PublishJobResponse(refused=f"The database refused the job's rows: {fault}.")
+            return
+        async for page in self._ledger.receipts(asked.job_id):
+            yield pb.PublishJobResponse(receipts=map(wire.receipt_to, page))
 
     async def ForgetJobs(self, request: pb.ForgetJobsRequest, context: Context) -> pb.ForgetJobsResponse:
         """Empty the rejects of jobs that have ended."""

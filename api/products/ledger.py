@@ -21,9 +21,9 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from api.database import Connection, Pool
-from api.products import metrics
+from api.products import metrics, staging
 from api.products.model import Batch, Closed, DataRefused, TryAgain
-from api.products.rows import COPY, COPY_HEADER, COPY_TRAILER
+from api.products.rows import COPY_HEADER, COPY_TRAILER, STAGED, copy_into
 from jobber import faults, tracing
 from jobber.errors import DiskFull, Unavailable
 from jobber.log import event
@@ -53,9 +53,9 @@ LOCK: LiteralString = "SELECT pg_advisory_xact_lock(%s)"
 #: Waits for another transaction that is writing the same batch; answers the batches that are ours to write. In key order, so
 #: that two groups which overlap do not wait for each other.
 ENTER: LiteralString = """
-    INSERT INTO products.ledger (job_id, batch_no, inserted, rejected, rejects, first_id)
-    SELECT * FROM unnest(%s::uuid[], %s::integer[], %s::bigint[], %s::bigint[], %b::bytea[], %s::bigint[])
-                  AS given (job_id, batch_no, inserted, rejected, rejects, first_id)
+    INSERT INTO products.ledger (job_id, batch_no, inserted, staged, rejected, rejects, first_id)
+    SELECT * FROM unnest(%s::uuid[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %b::bytea[], %s::bigint[])
+                  AS given (job_id, batch_no, inserted, staged, rejected, rejects, first_id)
      WHERE NOT EXISTS (SELECT FROM products.closed_jobs AS closed WHERE closed.job_id = given.job_id)
      ORDER BY job_id, batch_no
         ON CONFLICT DO NOTHING
@@ -63,7 +63,7 @@ ENTER: LiteralString = """
 """
 
 STORED: LiteralString = """
-    SELECT job_id::text, batch_no, inserted, updated, unchanged, rejected, rejects, committed_at
+    SELECT job_id::text, batch_no, inserted, updated, unchanged, rejected, rejects, committed_at, staged
       FROM products.ledger JOIN unnest(%s::uuid[], %s::integer[]) AS asked (job_id, batch_no) USING (job_id, batch_no)
 """
 
@@ -77,7 +77,7 @@ FORGET: LiteralString = "UPDATE products.ledger SET rejects = '' WHERE job_id = 
 SIZES: LiteralString = "SELECT batch_no, octet_length(rejects) FROM products.ledger WHERE job_id = %s ORDER BY batch_no"
 
 PAGE: LiteralString = """
-    SELECT job_id::text, batch_no, inserted, updated, unchanged, rejected, rejects, committed_at
+    SELECT job_id::text, batch_no, inserted, updated, unchanged, rejected, rejects, committed_at, staged
       FROM products.ledger WHERE job_id = %s AND batch_no BETWEEN %s AND %s ORDER BY batch_no
 """
 
@@ -90,7 +90,7 @@ END_STALLED: LiteralString = """
 """
 
 
-class _LockTimeout(Unavailable):
+class LockTimeout(Unavailable):
     """Another transaction holds what this one needs."""
 
 
@@ -110,13 +110,13 @@ class Ledger:
         """
         faults.point("products.before_ledger")
         try:
-            async with self._transaction() as session:
+            async with self.transaction() as session:
                 outcomes, rows = await _write(session, batches)
                 faults.point("products.before_commit")
             faults.point("products.after_commit")
             metrics.ROWS.inc(rows)
             return outcomes
-        except _LockTimeout:
+        except LockTimeout:
             await self._end_stalled()
             raise
 
@@ -124,16 +124,17 @@ class Ledger:
         """Let no further batch of the job in; answers when all that was in is committed. Raises Unavailable."""
         for left in reversed(range(CLOSE_TRIES)):
             try:
-                async with self._transaction() as session:
+                async with self.transaction() as session:
                     await session.execute(LOCK, [lock_key(job_id)])
                     closed_at: datetime = (await _rows(session, CLOSE, [job_id]))[0][0]
+                    await staging.drop(session, job_id)
                     faults.point("products.before_close")
                 faults.point("products.after_close")
                 return closed_at
             except TryAgain as fault:
                 if not left:
                     raise Unavailable("The database is too busy to close the job; try again in a moment.") from fault
-            except _LockTimeout:
+            except LockTimeout:
                 await self._end_stalled()
                 if not left:
                     raise
@@ -141,7 +142,7 @@ class Ledger:
 
     async def forget(self, job_ids: Sequence[str]) -> None:
         """Empty the rejects of jobs that have ended; their receipts stay, with their counts. Raises Unavailable."""
-        async with self._transaction() as session:
+        async with self.transaction() as session:
             await session.execute(FORGET, [job_ids])
             faults.point("products.before_forget")
         faults.point("products.after_forget")
@@ -156,12 +157,13 @@ class Ledger:
             yield [_receipt(row) for row in page]
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Connection]:
+    async def transaction(self, statement_timeout: float = STATEMENT_TIMEOUT) -> AsyncIterator[Connection]:
+        """A session in a transaction with bounds; raises as `write` does."""
         async with _session(self._pool) as session:
             # In a stricter one the closed-job check would see the database as it was before the lock was had.
             await session.set_isolation_level(psycopg.IsolationLevel.READ_COMMITTED)
             async with session.transaction():
-                timeouts = (self._lock_timeout, IDLE_TIMEOUT, STATEMENT_TIMEOUT)
+                timeouts = (self._lock_timeout, IDLE_TIMEOUT, statement_timeout)
                 await session.execute(TIMEOUTS, [f"{round(seconds * 1000)}ms" for seconds in timeouts])
                 yield session
 
@@ -197,21 +199,39 @@ async def _write(session: Connection, batches: Sequence[Batch]) -> tuple[dict[Ba
     keys = sorted({lock_key(batch.key.job_id) for batch in batches})
     # A statement of its own: the next one must see what was committed while this one waited.
     await session.execute(LOCK_SHARED, [keys])
-    given = [(b.key.job_id, b.key.batch_no, b.header.rows, b.header.rejected, b.header.rejects, b.first_id) for b in batches]
+    given = [
+        (b.key.job_id, b.key.batch_no, b.visible, b.header.rows - b.visible, b.header.rejected, b.header.rejects, b.first_id)
+        for b in batches
+    ]
     columns = [list(column) for column in zip(*given, strict=True)]
     entered = {BatchKey(row[0], row[1]): row[2] for row in await _rows(session, ENTER, columns)}
     faults.point("products.after_ledger")
     fresh = [batch for batch in batches if batch.key in entered]
-    if any(batch.header.rows for batch in fresh):
-        with tracing.span("COPY", kind="client", rows=sum(batch.header.rows for batch in fresh)):
-            await _copy(session, fresh)
+    plain = [batch for batch in fresh if not batch.header.staged and batch.header.rows]
+    if plain:
+        with tracing.span("COPY", kind="client", rows=sum(batch.header.rows for batch in plain)):
+            await _copy(session, copy_into("products.products"), plain)
+    waiting: dict[str, list[Batch]] = {}
+    for batch in fresh:
+        if batch.header.staged and batch.header.rows:
+            waiting.setdefault(batch.key.job_id, []).append(batch)
+    for job_id in sorted(waiting):
+        await _copy(session, copy_into(await staging.make(session, job_id), STAGED), waiting[job_id])
     known: dict[BatchKey, Receipt] = {}
     if others := [batch.key for batch in batches if batch.key not in entered]:
         asked = [[key.job_id for key in others], [key.batch_no for key in others]]
         known = {receipt.key: receipt for receipt in map(_receipt, await _rows(session, STORED, asked))}
     made = {
         batch.key: Receipt(
-            batch.key, batch.header.rows, 0, 0, batch.header.rejected, batch.header.rejects, b"", entered[batch.key]
+            batch.key,
+            batch.visible,
+            0,
+            0,
+            batch.header.rejected,
+            batch.header.rejects,
+            b"",
+            entered[batch.key],
+            batch.header.rows - batch.visible,
         )
         for batch in fresh
     }
@@ -219,10 +239,10 @@ async def _write(session: Connection, batches: Sequence[Batch]) -> tuple[dict[Ba
     return outcomes, sum(receipt.inserted for receipt in made.values())
 
 
-async def _copy(session: Connection, batches: Sequence[Batch]) -> None:
+async def _copy(session: Connection, statement: str, batches: Sequence[Batch]) -> None:
     began, size = time.perf_counter(), 0
     async with session.cursor() as cursor:
-        async with cursor.copy(COPY.encode()) as copy:
+        async with cursor.copy(statement.encode()) as copy:
             await copy.write(COPY_HEADER)
             for batch in batches:
                 rows = memoryview(batch.copy)
@@ -244,8 +264,8 @@ async def _rows(session: Connection, query: LiteralString, parameters: Sequence[
 
 
 def _receipt(row: TupleRow) -> Receipt:
-    job_id, batch_no, inserted, updated, unchanged, rejected, rejects, committed_at = row
-    return Receipt(BatchKey(job_id, batch_no), inserted, updated, unchanged, rejected, rejects, b"", committed_at)
+    job_id, batch_no, inserted, updated, unchanged, rejected, rejects, committed_at, staged = row
+    return Receipt(BatchKey(job_id, batch_no), inserted, updated, unchanged, rejected, rejects, b"", committed_at, staged)
 
 
 @asynccontextmanager
@@ -262,7 +282,7 @@ async def _session(pool: Pool) -> AsyncIterator[Connection]:
         if state[:2] == "40":
             raise TryAgain(state) from fault
         if isinstance(fault, psycopg.errors.LockNotAvailable):
-            raise _LockTimeout("Another load holds the same batch or job; try again in a moment.") from fault
+            raise LockTimeout("Another load holds the same batch or job; try again in a moment.") from fault
         if isinstance(fault, psycopg.errors.DiskFull):
             raise DiskFull("The database has no room.") from fault
         if isinstance(fault, psycopg.OperationalError):

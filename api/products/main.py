@@ -11,6 +11,7 @@ from api.products.grpc_door import CLOSING, ProductsDoor, add_to_server
 from api.products.ids import Ids
 from api.products.ledger import Ledger
 from api.products.load import Budget, Loader
+from api.products.publish import PUBLISHING
 from api.products.store import Store
 from jobber.settings import ProductsSettings
 
@@ -48,7 +49,9 @@ async def open_room(settings: ProductsSettings) -> Room:
     dsn, timeout = settings.database_url, settings.start_timeout
     pool = await open_pool(dsn, name="jobber-products", size=POOL, timeout=timeout)
     await migrate(dsn, "products", SQL)
-    loads = await open_pool(dsn, name="jobber-products-load", size=settings.copy_sessions + CLOSING, timeout=timeout)
+    loads = await open_pool(
+        dsn, name="jobber-products-load", size=settings.copy_sessions + CLOSING + PUBLISHING + 1, timeout=timeout
+    )
     ledger = Ledger(loads)
     loader, budget = Loader(ledger, settings.copy_sessions), Budget()
     door = ProductsDoor(Store(pool), ledger, loader, Ids(loads), budget)

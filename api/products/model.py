@@ -46,6 +46,8 @@ class Header:
     rows: int
     rejected: int
     rejects: bytes
+    #: The rows wait for the job's publication.
+    staged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,11 @@ class Batch:
     def key(self) -> BatchKey:
         """Names it in the ledger."""
         return self.header.key
+
+    @property
+    def visible(self) -> int:
+        """Rows that are new products at once."""
+        return 0 if self.header.staged else self.header.rows
 
     @property
     def size(self) -> int:

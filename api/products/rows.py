@@ -25,7 +25,14 @@ COLUMNS: dict[str, Sequence[pa.DataType]] = {
     "row_no": (pa.int64(),),
 }
 
-COPY = f"COPY products.products (id, job_id, batch_no, {', '.join(COLUMNS)}) FROM STDIN (FORMAT binary)"
+#: What staged rows have besides: the record's text, for rejects that are found when they are published.
+STAGED: dict[str, Sequence[pa.DataType]] = {**COLUMNS, "raw": TEXT}
+
+
+def copy_into(table: str, columns: Iterable[str] = COLUMNS) -> str:
+    """The statement that takes what `encode` makes."""
+    return f"COPY {table} (id, job_id, batch_no, {', '.join(columns)}) FROM STDIN (FORMAT binary)"
+
 
 #: https://www.postgresql.org/docs/18/sql-copy.html, "File Header" (signature, no flags, no extension) and "File Trailer".
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -42,12 +49,13 @@ MAX_GROWTH = 64 << 10
 def encode(stream: bytes, header: Header, first_id: int) -> bytes:
     """The rows of the batch, numbered from `first_id`, without COPY's header and trailer.
 
-    Raises InvalidData when the stream is not Arrow IPC of exactly COLUMNS with as many rows as the header says.
+    Raises InvalidData when the stream is not Arrow IPC of exactly COLUMNS (STAGED) with as many rows as the header says.
     """
+    columns = STAGED if header.staged else COLUMNS
     job_id = uuid.UUID(header.key.job_id).bytes
     parts: list[bytes] = []
     try:
-        for records in _records(stream, header):
+        for records in _records(stream, header, columns):
             count = records.num_rows
             lineage = [
                 pa.array(np.arange(first_id, first_id + count, dtype=np.int64)),
@@ -55,7 +63,7 @@ def encode(stream: bytes, header: Header, first_id: int) -> bytes:
                 pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), count, [None, pa.py_buffer(job_id * count)]),
                 pa.array(np.full(count, header.key.batch_no, np.int32)),
             ]
-            rows = pa.record_batch([*lineage, *records.columns], names=["id", "job_id", "batch_no", *COLUMNS])
+            rows = pa.record_batch([*lineage, *records.columns], names=["id", "job_id", "batch_no", *columns])
             encoder = pgpq.ArrowToPostgresBinaryEncoder(rows.schema)
             encoder.write_header()
             # pgpq answers rows when it likes, the last ones together with the trailer.
@@ -67,11 +75,11 @@ def encode(stream: bytes, header: Header, first_id: int) -> bytes:
     return b"".join(parts)
 
 
-def _records(stream: bytes, header: Header) -> Iterator[pa.RecordBatch]:
-    """Slices of the stream's records, with the columns in the order of COLUMNS."""
+def _records(stream: bytes, header: Header, columns: dict[str, Sequence[pa.DataType]]) -> Iterator[pa.RecordBatch]:
+    """Slices of the stream's records, with the columns in the order of `columns`."""
     source = pa.BufferReader(stream)
     with pa.ipc.open_stream(source) as reader:
-        _check_schema(reader.schema, header)
+        _check_schema(reader.schema, header, columns)
         table = reader.read_all()
     if source.tell() != len(stream):
         raise InvalidData(
@@ -83,12 +91,12 @@ def _records(stream: bytes, header: Header) -> Iterator[pa.RecordBatch]:
         raise InvalidData(f"The Arrow stream of batch {header.key.batch_no} is compressed; send it as it is.")
     # Offsets that point out of the buffers would make pgpq read foreign memory.
     table.validate(full=True)
-    text = sum(_viewed(chunk) for name, kinds in COLUMNS.items() if kinds is TEXT for chunk in table[name].chunks)
+    text = sum(_viewed(chunk) for name, kinds in columns.items() if kinds is TEXT for chunk in table[name].chunks)
     if text > MAX_TEXT_BYTES:
         raise InvalidData(f"Batch {header.key.batch_no} has {text:,} bytes of text; at most {MAX_TEXT_BYTES:,} are taken.")
     if table["row_no"].null_count:
         raise InvalidData(f"Batch {header.key.batch_no} has rows without a row_no.")
-    yield from table.select(list(COLUMNS)).to_batches(max_chunksize=SLICE)
+    yield from table.select(list(columns)).to_batches(max_chunksize=SLICE)
 
 
 def _viewed(chunk: pa.Array) -> int:
@@ -101,10 +109,10 @@ def _viewed(chunk: pa.Array) -> int:
     return int(lengths.sum(dtype=np.int64))
 
 
-def _check_schema(schema: pa.Schema, header: Header) -> None:
-    if sorted(schema.names) != sorted(COLUMNS):
-        raise InvalidData(f"Batch {header.key.batch_no} has the columns {_shown(schema.names)}, not {_shown(COLUMNS)}.")
-    for name, kinds in COLUMNS.items():
+def _check_schema(schema: pa.Schema, header: Header, columns: dict[str, Sequence[pa.DataType]]) -> None:
+    if sorted(schema.names) != sorted(columns):
+        raise InvalidData(f"Batch {header.key.batch_no} has the columns {_shown(schema.names)}, not {_shown(columns)}.")
+    for name, kinds in columns.items():
         kind = schema.field(name).type
         if kind not in kinds:
             raise InvalidData(f"Column {name} of batch {header.key.batch_no} is {kind}; {kinds[-1]} is needed.")

@@ -40,8 +40,8 @@ ALL: LiteralString = """
 #: Walks the ranges of the primary key that the ledger knows the job's batches to have.
 OF_JOB: LiteralString = """
     SELECT found.*
-      FROM (SELECT first_id, first_id + inserted - 1 AS last_id FROM products.ledger
-             WHERE job_id = %(job_id)s AND first_id + inserted - 1 > %(after)s ORDER BY first_id) AS batch
+      FROM (SELECT first_id, first_id + 99999 AS last_id FROM products.ledger
+             WHERE job_id = %(job_id)s AND inserted > 0 AND first_id + 99999 > %(after)s ORDER BY first_id) AS batch
      CROSS JOIN LATERAL (
            SELECT * FROM products.products
             WHERE id BETWEEN greatest(batch.first_id, %(after)s + 1) AND batch.last_id

@@ -11,10 +11,12 @@ from decimal import Decimal
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from api.products.model import MAX_AMOUNT, MAX_BATCH_ROWS, Category, Closed, Header, Outcome, Product, Refused
+from api.products.publish import Publication
+from api.products.rows import COLUMNS
 from api.products.store import Filter
 from jobber.errors import InvalidData
 from jobber.ids import is_id
-from jobber.model import BatchKey, Receipt
+from jobber.model import BatchKey, Receipt, WriteMode
 from protos.jobber.products.v1 import products_pb2 as pb
 from protos.jobber.v1 import receipt_pb2
 
@@ -36,7 +38,7 @@ def header_from(message: pb.LoadHeader) -> Header:
         raise InvalidData(f"Batch {key.batch_no} has {message.rows} rows; at most {MAX_BATCH_ROWS:,} are taken.")
     if message.rejected < 0:
         raise InvalidData(f"Batch {key.batch_no} says that {message.rejected} records were rejected.")
-    return Header(key, message.rows, message.rejected, message.rejects)
+    return Header(key, message.rows, message.rejected, message.rejects, message.staged)
 
 
 def job_id_from(text: str) -> str:
@@ -51,6 +53,28 @@ def job_ids_from(texts: Sequence[str]) -> list[str]:
     if len(texts) > MOST_JOBS:
         raise InvalidData(f"{len(texts):,} jobs are too many for one call; {MOST_JOBS:,} are the most.")
     return [job_id_from(text) for text in texts]
+
+
+MODES = {
+    pb.WRITE_MODE_INSERT: WriteMode.INSERT,
+    pb.WRITE_MODE_UPSERT: WriteMode.UPSERT,
+    pb.WRITE_MODE_UPDATE: WriteMode.UPDATE,
+}
+
+
+def publication_from(message: pb.PublishJobRequest) -> Publication:
+    """Raises InvalidData."""
+    mode = MODES.get(message.mode)
+    if mode is None:
+        raise InvalidData("A publication says how its rows meet those that are there.")
+    known = set(COLUMNS) - {"row_no"}
+    if not set(message.keys) | set(message.columns) <= known or len(set(message.keys)) != len(message.keys):
+        raise InvalidData("keys and columns must be columns of products, each once.")
+    if (mode is WriteMode.INSERT) != (not message.keys) or (message.keys and not message.columns):
+        raise InvalidData("UPSERT and UPDATE need keys and columns; INSERT has none.")
+    allowed = message.allowed if message.HasField("allowed") else None
+    keys, columns = tuple(message.keys), tuple(message.columns)
+    return Publication(job_id_from(message.job_id), mode, keys, columns, allowed, message.dry_run)
 
 
 def key_to(key: BatchKey) -> receipt_pb2.BatchKey:
@@ -75,6 +99,7 @@ def receipt_to(receipt: Receipt) -> receipt_pb2.Receipt:
         rejected=receipt.rejected,
         rejects=receipt.rejects,
         committed_at=time_to(receipt.committed_at) if receipt.committed_at else None,
+        staged=receipt.staged,
     )
 
 

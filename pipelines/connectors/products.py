@@ -92,7 +92,13 @@ def _size(batch: Prepared) -> int:
 
 
 def _header(batch: Prepared) -> products_pb2.LoadHeader:
-    return products_pb2.LoadHeader(key=wire.key_to(batch.key), rows=batch.rows, rejected=batch.rejected, rejects=batch.rejects)
+    return products_pb2.LoadHeader(
+        key=wire.key_to(batch.key),
+        rows=batch.rows,
+        rejected=batch.rejected,
+        rejects=batch.rejects,
+        staged=batch.staged,
+    )
 
 
 def _small(batch: Prepared) -> products_pb2.SmallBatch:

@@ -1,7 +1,8 @@
 """The jobs room on real PostgreSQL, with a broker and a products service that tests hold in their hands."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from api.migrate import migrate
 from jobber.errors import Unavailable
 from jobber.ids import uuid7
 from jobber.job import Args, JobType
-from jobber.model import BatchKey, Format, InputOptions, Layout, Plan, PlannedBatch, Receipt, State
+from jobber.model import BatchKey, Format, InputOptions, Layout, Plan, PlannedBatch, Receipt, State, Writing
 from jobber.transport import Message
 
 OWNER, OTHER = uuid7(), uuid7()
@@ -55,6 +56,9 @@ class Warehouse:
     def __init__(self) -> None:
         self.ledger: dict[BatchKey, Receipt] = {}
         self.closed: set[str] = set()
+        #: How the last publication was asked for, and why the database refuses it.
+        self.asked: object = None
+        self.refusal = ""
         self.away = False
 
     async def charges(self) -> dict[str, str]:
@@ -67,6 +71,17 @@ class Warehouse:
             raise Unavailable
         self.closed.add(job_id)
         return [receipt for key, receipt in self.ledger.items() if key.job_id == job_id]
+
+    async def publish_job(
+        self, job_id: str, writing: Writing, columns: Sequence[str], allowed: int | None
+    ) -> list[Receipt] | str:
+        if self.away:
+            raise Unavailable
+        self.asked = (writing, tuple(columns), allowed)
+        for key, staged in self.ledger.items():
+            if key.job_id == job_id:
+                self.ledger[key] = replace(staged, inserted=staged.inserted + staged.staged, staged=0)
+        return self.refusal or [receipt for key, receipt in self.ledger.items() if key.job_id == job_id]
 
 
 class Room:

@@ -85,16 +85,17 @@ class Watch:
         return (row.batches or 0) if row else 0
 
     def _receipt(self, key: Any, old: Any, row: Any, writes: Mapping[Any, Any]) -> None:
-        need(old is None or old == row, "I8", f"the receipt of {key} changed")
+        shown = old is not None and old.staged > 0 and row.staged == 0
+        need(old is None or old == row or shown, "I8", f"the receipt of {key} changed")
         job: JobRow = self._rows[("job", key[1])]
         need(not job.state.terminal, "I6", f"a receipt of {key} came after the end")
 
     def _ledger(self, key: Any, old: Any, row: Any, writes: Mapping[Any, Any]) -> None:
-        need(old is None, "I1", f"{key} was written twice")
+        need(old is None or (old.staged > 0 and row.staged == 0), "I1", f"{key} was written twice")
         job: JobRow = self._rows[("job", key[1].job_id)]
         need(not job.state.terminal, "I5", f"rows of {key} appear in a job that is {job.state}")
         batch: BatchRow = self._rows[("batch", key[1].job_id, key[1].batch_no)]
-        need(row.inserted + row.rejected == batch.rows, "I7", f"{key} was written as other rows than planned")
+        need(row.inserted + row.staged + row.rejected == batch.rows, "I7", f"{key} was written as other rows than planned")
 
 
 def check_end(cluster: Cluster) -> None:
@@ -105,23 +106,32 @@ def check_end(cluster: Cluster) -> None:
         need(job.state.terminal, "I2", f"{job.id} is {job.state} and nothing happens")
         ledger = {receipt.key.batch_no: receipt for receipt in cluster.ledger.receipts(job.id)}
         known = {number: receipt for number in range(job.batches or 0) if (receipt := rows.get(("receipt", job.id, number)))}
+        if job.writing.dry_run:
+            need(not ledger, "dry run", f"{job.id}: products has receipts of {sorted(ledger)}")
+            ledger = known
         need(known == ledger, "I1", f"{job.id}: jobs has receipts of {sorted(known)}, products of {sorted(ledger)}")
         loaded = {row: count for (owner, row), count in cluster.ledger.products.items() if owner == job.id}
         need(all(count == 1 for count in loaded.values()), "I1", f"{job.id}: rows came twice")
         expected: set[int] = set()
-        rejected = 0
+        rejected = tried = 0
         for number, receipt in ledger.items():
             batch: BatchRow = rows[("batch", job.id, number)]
             span = range(batch.first_row, batch.first_row + batch.rows)
             rejects = truth.rejected(batch.first_row, batch.rows)
             need(receipt.rejects == repr(rejects).encode(), "I11", f"{job.id}: rejects of batch {number}")
-            expected.update(row for row in span if row not in rejects)
+            hidden = job.writing.dry_run or receipt.staged
+            expected.update(row for row in span if row not in rejects and not hidden)
+            tried += receipt.inserted if job.writing.dry_run else 0
             rejected += len(rejects)
         need(set(loaded) == expected, "I1", f"{job.id}: rows {sorted(expected ^ set(loaded))} do not match the receipts")
         need(job.total in (None, truth.rows), "I1", f"{job.id}: total {job.total} of {truth.rows}")
         if job.state in (State.SUCCEEDED, State.PARTIAL):
-            need(len(loaded) + rejected == truth.rows, "I1", f"{job.id} is {job.state} without all its rows")
-        _check_verdict(job, len(loaded), rejected, truth.rows, asked=job.closing == "CANCELED")
+            need(len(loaded) + tried + rejected == truth.rows, "I1", f"{job.id} is {job.state} without all its rows")
+        _check_verdict(job, len(loaded) + tried, rejected, truth.rows, asked=job.closing == "CANCELED")
+        staged = cluster.ledger.staged(job.id)
+        need(not staged, "I17", f"{job.id}: rows of {staged} wait for nothing")
+        whole = {bool(receipt.staged) for receipt in ledger.values() if receipt.staged or receipt.inserted}
+        need(not job.writing.whole or len(whole) < 2, "whole", f"{job.id}: some of it is visible")
     need(not cluster.jobs.database.open, "I17", "a transaction is open")
     need(not cluster.broker.messages, "I17", f"{len(cluster.broker.messages)} messages are left")
 

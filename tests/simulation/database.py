@@ -43,6 +43,14 @@ class Transaction:
             self.database.holders[key] = self
             self.held.append(key)
 
+    def try_lock(self, key: Key) -> bool:
+        """An exclusive advisory lock, if nobody has it."""
+        self.check()
+        if not self._free(key) or self._shared_by_others(key):
+            return False
+        self.lock(key)
+        return True
+
     def share(self, key: Key) -> None:
         """A shared advisory lock."""
         self._take(key, lambda: self._free(key))

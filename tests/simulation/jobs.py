@@ -4,6 +4,7 @@ The rules that are Python there are the shipped ones here (api/jobs/decide.py). 
 tests/simulation/test_mirror.py holds the two together by doing the same to both.
 """
 
+import dataclasses
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,9 +14,10 @@ from msgspec.structs import replace
 from api.jobs.decide import Tally, Verdict, verdict
 from api.jobs.model import lane_of
 from api.jobs.turn import Ticket
+from api.jobs.work import Staged
 from jobber import faults
 from jobber.errors import Conflict, InvalidState, NotFound
-from jobber.model import BatchKey, Receipt, State
+from jobber.model import BatchKey, Receipt, State, Writing
 from tests.simulation.database import Database, Transaction
 from tests.simulation.rows import BatchRow, Claimed, Cut, JobRow
 from tests.simulation.turn import Turn
@@ -123,7 +125,32 @@ class Jobs:
         """As Work.closing."""
         self.database.kernel.step()
         rows = [row for row in self.rows() if row.state is State.CANCELING]
-        return [(row.id, row.name, row.next_batch > 0) for row in rows]
+        return [(row.id, row.name, row.next_batch > 0 and (not row.writing.dry_run or bool(row.writing.keys))) for row in rows]
+
+    async def publishable(self) -> list[Staged]:
+        """As Work.publishable."""
+        self.database.kernel.step()
+        rows = [row for row in self.rows() if row.publishing and row.state is State.RUNNING]
+        return [Staged(row.id, row.name, row.writing, b"", row.limits.allowed(row.total or 0)) for row in rows]
+
+    async def published(self, job_id: str, receipts: Sequence[Receipt] | None) -> bool:
+        """As Work.published."""
+        with self.database.transaction() as session:
+            row = self._locked(session, job_id)
+            if not row.publishing or row.state not in (State.RUNNING, State.PAUSED):
+                return False
+            if receipts is None:
+                found = [session.get(("receipt", job_id, number)) for number in range(row.batches or 0)]
+                receipts = [shown(receipt) for receipt in found]
+            self._store(session, receipts)
+            tally = self.tally(session, job_id)
+            end = verdict(tally, total=row.total or 0, batches=row.batches or 0, limits=row.limits)
+            assert end is not None
+            assert not end.publish, tally
+            self._end(session, job_id, end)
+            faults.point("publish.before_commit")
+        faults.point("publish.after_commit")
+        return True
 
     async def closed(self, job_id: str, receipts: Sequence[Receipt]) -> bool:
         """As Work.closed."""
@@ -210,6 +237,11 @@ class Jobs:
 
     # What all of them share.
 
+    def writing(self, job_id: str) -> Writing:
+        """How the job's rows are written, which comes with every claim."""
+        row: JobRow = self.database.rows["job", job_id]
+        return row.writing
+
     def rows(self) -> Iterator[JobRow]:
         """The committed jobs, in order."""
         rows = (self.database.rows.get(("job", job_id)) for job_id in self.ids)
@@ -220,7 +252,8 @@ class Jobs:
         row = session.get(("job", job_id))
         found = [session.get(("receipt", job_id, number)) for number in range(row.batches or 0)]
         receipts = [receipt for receipt in found if receipt is not None]
-        return Tally(len(receipts), sum(item.inserted for item in receipts), 0, 0, sum(item.rejected for item in receipts))
+        sums = [sum(getattr(item, name) for item in receipts) for name in ("inserted", "rejected", "staged")]
+        return Tally(len(receipts), sums[0], 0, 0, sums[1], sums[2])
 
     def _locked(self, session: Transaction, job_id: str) -> JobRow:
         if session.get(("job", job_id)) is None:
@@ -239,7 +272,8 @@ class Jobs:
             key = receipt.key
             slot = ("receipt", key.job_id, key.batch_no)
             session.lock(slot)
-            if session.get(slot) is None:
+            known = session.get(slot)
+            if known is None or receipt.staged < known.staged:
                 session.put(slot, receipt)
                 batch = ("batch", key.job_id, key.batch_no)
                 session.lock(batch)
@@ -249,6 +283,10 @@ class Jobs:
 
     def _end(self, session: Transaction, job_id: str, end: Verdict) -> None:
         row: JobRow = session.get(("job", job_id))
+        if end.publish:
+            if not row.publishing:
+                session.put(("job", job_id), replace(row, publishing=True, changes=row.changes + 1))
+            return
         changes: dict[str, Any] = {"error": end.error, "changes": row.changes + 1}
         if end.closing:
             if row.state in OPEN:
@@ -256,6 +294,11 @@ class Jobs:
         elif not row.state.terminal:
             started = row.started_at if row.started_at is not None else 0.0
             session.put(("job", job_id), replace(row, state=end.state, started_at=started, **changes))
+
+
+def shown(receipt: Receipt) -> Receipt:
+    """What a receipt is once its rows are visible."""
+    return dataclasses.replace(receipt, inserted=receipt.inserted + receipt.staged, staged=0)
 
 
 def _planned(row: JobRow, cut: Cut) -> JobRow:

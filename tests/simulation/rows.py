@@ -4,7 +4,7 @@ import msgspec
 
 from api.jobs.decide import Limits
 from api.jobs.turn import PLAN_LEASE
-from jobber.model import BatchKey, State
+from jobber.model import PLAIN, BatchKey, State, Writing
 
 #: Batches of a plan, as (first_row, rows).
 Cut = tuple[tuple[int, int], ...]
@@ -34,6 +34,8 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     plan_claimed_at: float | None = None
     plan_attempts: int = 0
     changes: int = 0
+    writing: Writing = PLAIN
+    publishing: bool = False
     started_at: float | None = None
 
 

@@ -13,7 +13,7 @@ from api.products.model import Closed as ProductsClosed
 from api.products.wire import receipt_to
 from jobber.errors import Transient, Unavailable
 from jobber.job import discover, find
-from jobber.model import BatchKey, Format, InputOptions, Layout, Plan, PlannedBatch, Receipt
+from jobber.model import BatchKey, Format, InputOptions, Layout, Plan, PlannedBatch, Receipt, Writing
 from jobber.transport import Group
 from pipelines.connectors.bulk_write import Settler
 from pipelines.connectors.transport import TransportSource
@@ -85,6 +85,7 @@ class Cluster:
         self.dispatchers[process.name] = dispatcher
         process.spawn(lambda: self._dispatch(dispatcher))
         process.spawn(lambda: self._sweep(dispatcher))
+        process.spawn(lambda: self._publish(dispatcher))
 
     def _dispatch(self, dispatcher: Dispatcher) -> None:
         awake = dispatcher._awake
@@ -103,6 +104,14 @@ class Cluster:
             with contextlib.suppress(Transient):
                 drive(dispatcher.sweep())
             self.kernel.sleep(SWEEP_EVERY)
+
+    def _publish(self, dispatcher: Dispatcher) -> None:
+        while True:
+            self.kernel.wait(dispatcher._complete.is_set, SWEEP_EVERY)
+            dispatcher._complete.clear()
+            with contextlib.suppress(Transient):
+                for item in drive(self.jobs.publishable()):
+                    drive(dispatcher.publish(item))
 
     def products_service(self, process: Process) -> None:
         """A replica of products: it only answers calls."""
@@ -144,7 +153,9 @@ class Cluster:
             rejected = truth.rejected(item.first_row, item.rows)
             loaded = [row for row in rows if row not in rejected]
             frame = msgspec.json.encode((loaded, rejected))
-            items.append(Prepared(item.key, "products", len(loaded), len(rejected), b"", frame))
+            spec, block = item.spec, repr(rejected).encode()
+            rows_of = (len(loaded), len(rejected), block)
+            items.append(Prepared(item.key, spec.target, *rows_of, frame, staged=spec.writing.staged))
         return Flight(flight.deliveries, items, flight.claimed, flight.returned)
 
     def _plan(self, process: Process) -> None:
@@ -189,6 +200,12 @@ class ProductsOfJobs:
         """The port's."""
         return self._cluster.network.call("products", lambda server: self._cluster.ledger.close(job_id), 30.0)
 
+    async def publish_job(
+        self, job_id: str, writing: Writing, columns: Sequence[str], allowed: int | None
+    ) -> Sequence[Receipt] | str:
+        """The port's."""
+        return self._cluster.network.call("products", lambda server: self._cluster.ledger.publish(job_id), 60.0)
+
 
 class JobsOfExecutor:
     """Jobs, as an executor calls it."""
@@ -205,7 +222,7 @@ class JobsOfExecutor:
             Batch(
                 item.key,
                 item.attempt,
-                Spec(item.key.job_id, KIND, KIND.args(), LAYOUT, {}),
+                Spec(item.key.job_id, KIND, KIND.args(), LAYOUT, {}, cluster.jobs.writing(item.key.job_id)),
                 Source(blob_key="input", length=item.rows * RECORD_BYTES),
                 item.first_row,
                 item.rows,
@@ -258,8 +275,8 @@ class ProductsOfExecutor:
     def load(self, batches: Sequence[Prepared]) -> list[receipt_pb2.Receipt | Closed | Failed]:
         """As pipelines.connectors.products.Products.load."""
         cluster = self._cluster
-        given: list[tuple[BatchKey, list[int], list[int]]] = [
-            (item.key, *msgspec.json.decode(item.frame, type=tuple[list[int], list[int]])) for item in batches
+        given: list[tuple[BatchKey, list[int], list[int], bool]] = [
+            (item.key, *msgspec.json.decode(item.frame, type=tuple[list[int], list[int]]), item.staged) for item in batches
         ]
         outcomes = cluster.network.insist(
             lambda: cluster.network.call("products", lambda server: cluster.ledger.write(given), 60.0)

@@ -16,13 +16,13 @@ from api.jobs.decide import Limits
 from api.jobs.model import Submission
 from api.jobs.store import Store
 from api.jobs.turn import PLAN_LEASE, Ticket
-from api.jobs.work import Work
+from api.jobs.work import Staged, Work
 from api.migrate import migrate
 from jobber.errors import Conflict, InvalidState
 from jobber.ids import uuid7
-from jobber.model import BatchKey, Format, InputOptions, Layout, Plan, PlannedBatch, Receipt
+from jobber.model import PLAIN, BatchKey, Format, InputOptions, Layout, Plan, PlannedBatch, Receipt, Writing
 from tests.simulation.database import Database
-from tests.simulation.jobs import Jobs
+from tests.simulation.jobs import Jobs, shown
 from tests.simulation.kernel import Kernel, Process, drive
 from tests.simulation.products import THEN
 from tests.simulation.rows import BatchRow, Cut, JobRow
@@ -31,7 +31,7 @@ SEEDS, OPERATIONS = 100, 50
 #: Of all columns that both have.
 ROWS = """
     SELECT id::text, state, closing, total, batches, next_batch, plan_no, plan_dispatched_at IS NOT NULL,
-           plan_claimed_at IS NOT NULL, plan_attempts, changes, started_at IS NOT NULL
+           plan_claimed_at IS NOT NULL, plan_attempts, changes, started_at IS NOT NULL, publishing
       FROM jobs.jobs WHERE owner_id = ANY (%s::uuid[]) ORDER BY number
 """
 BATCHES = """
@@ -96,6 +96,7 @@ class Both:
                 *(row.id, row.state, row.closing, row.total, row.batches, row.next_batch, row.plan_no),
                 *(row.plan_dispatched_at is not None, row.plan_claimed_at is not None, row.plan_attempts, row.changes),
                 row.started_at is not None,
+                row.publishing,
             )
             for row in mine
         ]
@@ -127,10 +128,22 @@ async def submit(both: Both) -> None:
     key, payload = (f"key-{rnd.randint(0, 3)}", rnd.choice("ab")) if rnd.random() < 0.6 else (None, "a")
     limits = Limits(rnd.choice((None, 0, 2)), rnd.choice((None, None, 0.3)))
     plan = None if cut is None else plan_of(cut)
+    writing = rnd.choice((PLAIN, PLAIN, Writing(whole=True), Writing(dry_run=True, whole=True)))
     asked = Submission(
-        job_id, owner, "LoadProducts", b"{}", InputOptions(), limits, 1, key, payload.encode() * 32, inline=b"[]", plan=plan
+        job_id,
+        owner,
+        "LoadProducts",
+        b"{}",
+        InputOptions(),
+        limits,
+        1,
+        key,
+        payload.encode() * 32,
+        inline=b"[]",
+        plan=plan,
+        writing=writing,
     )
-    row = JobRow(id=job_id, number=len(both.jobs), owner=owner, key=key, payload=payload, limits=limits)
+    row = JobRow(id=job_id, number=len(both.jobs), owner=owner, key=key, payload=payload, limits=limits, writing=writing)
     answer = await both.same(both.store.submit(asked), lambda: both.mirror.submit(row, cut))
     if isinstance(answer, tuple) and not answer[1]:
         both.jobs.append(job_id)
@@ -271,6 +284,24 @@ async def close(both: Both) -> None:
             await both.same(both.work.closed(job_id, receipts), lambda: drive(both.mirror.closed(job_id, receipts)))  # noqa: B023
 
 
+async def publish(both: Both) -> None:
+    due = await both.same(
+        both.work.publishable(), lambda: drive(both.mirror.publishable()), lambda rows: sorted(map(told, rows))
+    )
+    for item in due:
+        kept = both.mirror.database.rows
+        found = [kept.get(("receipt", item.job_id, number)) for number in range(kept["job", item.job_id].batches)]
+        receipts = None if item.writing.dry_run else [shown(receipt) for receipt in found if receipt is not None]
+        await both.same(
+            both.work.published(item.job_id, receipts),
+            lambda item=item, receipts=receipts: drive(both.mirror.published(item.job_id, receipts)),
+        )
+
+
+def told(item: Staged) -> tuple[Any, ...]:
+    return item.job_id, item.name, item.writing.whole, item.writing.dry_run, -1 if item.allowed is None else item.allowed
+
+
 async def unpublished(both: Both) -> None:
     lost = sample(both, both.tickets, 3)
     await both.same(both.work.unpublished(lost), lambda: drive(both.mirror.unpublished(lost)))
@@ -278,6 +309,9 @@ async def unpublished(both: Both) -> None:
 
 def receipt_of(both: Both, key: BatchKey, rows: int) -> Receipt:
     rejected = both.random.randint(0, rows)
+    row: JobRow = both.mirror.database.rows["job", key.job_id]
+    if row.writing.staged:
+        return Receipt(key, 0, 0, 0, rejected, b"", b"", THEN, rows - rejected)
     return Receipt(key, rows - rejected, 0, 0, rejected, b"", b"", THEN)
 
 
@@ -287,7 +321,7 @@ def sample(both: Both, things: Any, most: int) -> Any:
 
 OPERATION = (
     *((submit, 4), (dispatch, 6), (claim, 8), (acknowledge, 8), (issue_plans, 3), (claim_plan, 4), (record_plan, 3)),
-    *((issue_again, 2), (later, 2), (close, 3), (unpublished, 3), (hold, 2)),
+    *((issue_again, 2), (later, 2), (close, 3), (unpublished, 3), (hold, 2), (publish, 3)),
     *(((lambda both: act(both, "cancel")), 1), ((lambda both: act(both, "pause")), 1), ((lambda both: act(both, "resume")), 2)),
 )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from api.jobs.decide import Limits
 from jobber import faults
 from jobber.errors import Conflict, InvalidState, Transient
-from jobber.model import State
+from jobber.model import PLAIN, State, Writing
 from tests.simulation.broker import Broker
 from tests.simulation.checker import Broken, Watch, check_end, need
 from tests.simulation.database import Database
@@ -42,6 +42,8 @@ class Weather:
     patience: float
 
 
+#: How rows are written: most of them plainly.
+WRITINGS = (*[PLAIN] * 5, *[Writing(whole=True)] * 2, Writing(dry_run=True), Writing(dry_run=True, whole=True))
 KILLS = ("kill executor", "kill jobs", "kill products")
 CALM = Weather("calm", (), SMOOTH)
 DEATHS = Weather("deaths of executors", ("kill executor",), SWIFT)
@@ -194,6 +196,9 @@ class World:
         truth = self._truth()
         key = f"key-{number}" if self.random.random() < 0.7 else None
         limits = Limits(max_errors=self.random.randint(0, 2)) if self.random.random() < 0.2 else Limits()
+        writing = self.random.choice(WRITINGS)
+        if writing.whole and limits == Limits():
+            limits = Limits(max_errors=0)
         cut = None if self.random.random() < 0.4 else self._cut(truth)
         first = None
         for attempt in range(20):
@@ -207,6 +212,7 @@ class World:
                 limits=limits,
                 lane="bulk" if cut and len(cut) > 1 else "fast",
                 priority=self.random.randint(0, 2),
+                writing=writing,
             )
             self.cluster.truths[job_id] = truth
             try:

@@ -159,6 +159,11 @@ class Acts:
         """Dispatcher.close_jobs."""
         await self.world.dispatcher.close_jobs()
 
+    async def publish(self, pick: int) -> None:
+        """Dispatcher.publish, of all that wait for it."""
+        for item in await self.world.work.publishable():
+            await self.world.dispatcher.publish(item)
+
     # Executors.
 
     def take(self, picks: Sequence[int], *, keep: bool) -> list[dict[str, Any]]:
@@ -238,8 +243,8 @@ class Acts:
 
     async def write(self, made: Sequence[Outcome]) -> None:
         """Give a group of outcomes to products; those that compute have their receipt already."""
-        self.receipts += [_receipt(item) for item in made if item.kind == "Compute"]
-        batches = [self._encoded(item) for item in made if item.kind != "Compute"]
+        self.receipts += [_receipt(item) for item in made if item.computes]
+        batches = [self._encoded(item) for item in made if not item.computes]
         if not batches:
             return
         # One of its own for each call: those that meet are two replicas of products.
@@ -282,7 +287,8 @@ class Acts:
 
 
 def _receipt(item: Outcome) -> Receipt:
-    return Receipt(item.key, len(item.loaded), 0, 0, len(item.rejected), item.rejects, b"results", None)
+    inserted, _, _, rejected, rejects, staged = item.content
+    return Receipt(item.key, inserted, 0, 0, rejected, rejects, b"results", None, staged)
 
 
 def _when(holds: Callable[[Acts], object], act: Act) -> Act:
@@ -309,6 +315,7 @@ Acts.RACERS = {
     "record plan": _when(
         lambda acts: acts.planners, lambda acts, pick: acts.record_plan(pick, 1 + pick % 3, fault=pick % 5 == 4)
     ),
+    "publish": Acts.publish,
     "resume": Acts.resume,
     "submit again": _when(Acts.keyed, lambda acts, pick: acts.submit(acts.same_job(pick, other=pick % 8 == 7))),
     "sweep": Acts.sweep,

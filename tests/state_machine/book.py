@@ -10,12 +10,12 @@ from api.jobs.decide import Limits
 from api.jobs.model import Blob, Submission
 from api.products.model import Header
 from api.products.rows import encode
-from jobber.model import BatchKey, Format, InputOptions, Layout, Plan, PlannedBatch, Receipt
+from jobber.model import PLAIN, BatchKey, Format, InputOptions, Layout, Plan, PlannedBatch, Receipt, Writing
 
-LAYOUT = Layout(format=Format.JSON)
+LAYOUT = Layout(format=Format.JSON, fields={"name": "name", "price": "price"})
 
-#: inserted, updated, unchanged, rejected, rejects
-Content = tuple[int, int, int, int, bytes]
+#: inserted, updated, unchanged, rejected, rejects, staged
+Content = tuple[int, int, int, int, bytes, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,12 @@ class Input:
     limits: Limits = field(default_factory=Limits)
     #: Rows of a batch; None: an executor plans it.
     cut: int | None = 2
+    writing: Writing = PLAIN
+
+    @property
+    def computes(self) -> bool:
+        """Whether products never hears of it."""
+        return self.kind == "Compute" or (self.writing.dry_run and not self.writing.keys)
 
     def plan(self, size: int) -> Plan:
         """Batches of `size` rows."""
@@ -46,7 +52,9 @@ class Outcome:
     loaded: tuple[int, ...]
     rejected: tuple[int, ...]
     refused: bool
-    kind: str
+    #: Products never hears of it.
+    computes: bool
+    writing: Writing = PLAIN
 
     @property
     def rejects(self) -> bytes:
@@ -55,21 +63,30 @@ class Outcome:
 
     @property
     def content(self) -> Content:
-        """The receipt's."""
-        return len(self.loaded), 0, 0, len(self.rejected), self.rejects
+        """The receipt's, at first."""
+        staged = len(self.loaded) if self.writing.staged else 0
+        return len(self.loaded) - staged, 0, 0, len(self.rejected), self.rejects, staged
+
+    def fits(self, receipt: Content) -> bool:
+        """Whether it can be this one's: as it was made, or as its rows were published."""
+        inserted, updated, unchanged, rejected, rejects, staged = receipt
+        if receipt == self.content:
+            return True
+        told = inserted + updated + unchanged == len(self.loaded) and (bool(self.writing.keys) or not updated + unchanged)
+        return self.writing.staged and told and (rejected, rejects, staged) == (len(self.rejected), self.rejects, 0)
 
     @property
     def header(self) -> Header:
         """What is said to products before the rows."""
-        return Header(self.key, len(self.loaded), len(self.rejected), self.rejects)
+        return Header(self.key, len(self.loaded), len(self.rejected), self.rejects, self.writing.staged)
 
     def copy(self, first_id: int) -> bytes:
         """The rows as the shipped encoder writes them."""
         count = len(self.loaded)
-        name = "a\0b" if self.refused else "name"
+        names = ["a\0b" if self.refused else f"{self.writing.mode} {row}" for row in self.loaded]
         frame = pl.DataFrame(
             {
-                "name": pl.Series([name] * count, dtype=pl.String),
+                "name": pl.Series(names, dtype=pl.String),
                 "category": pl.Series([None] * count, dtype=pl.String),
                 "price": pl.Series([1] * count, dtype=pl.Decimal(12, 2)),
                 "stock": pl.Series([1] * count, dtype=pl.Int32),
@@ -78,6 +95,8 @@ class Outcome:
                 "row_no": pl.Series(self.loaded, dtype=pl.Int64),
             }
         )
+        if self.writing.staged:
+            frame = frame.with_columns(raw=pl.lit("raw"))
         stream = frame.write_ipc_stream(None).getvalue()
         return encode(stream, self.header, first_id)
 
@@ -111,6 +130,7 @@ class Asked:
             inline=b"[]" if self.upload is None else None,
             blob=None if self.upload is None else Blob(f"uploads/{self.upload}", 1, self.upload),
             plan=None if given.cut is None else given.plan(given.cut),
+            writing=given.writing,
         )
 
 
@@ -137,15 +157,16 @@ class Book:
         span = range(planned.first_row, planned.first_row + planned.rows)
         bad = {row for row in span if row in given.bad} | ({planned.first_row} if version else set())
         loaded = tuple(row for row in span if row not in bad)
-        refused = given.refused in loaded and given.kind == "LoadProducts"
-        outcome = Outcome(key, loaded, tuple(sorted(bad)), refused, given.kind)
+        refused = given.refused in loaded and not given.computes
+        writing = PLAIN if given.kind == "Compute" else given.writing
+        outcome = Outcome(key, loaded, tuple(sorted(bad)), refused, given.computes, writing)
         self.outcomes[key].add(outcome)
         return outcome
 
 
 def content(receipt: Receipt) -> Content:
     """What of a receipt never changes."""
-    return receipt.inserted, receipt.updated, receipt.unchanged, receipt.rejected, receipt.rejects
+    return receipt.inserted, receipt.updated, receipt.unchanged, receipt.rejected, receipt.rejects, receipt.staged
 
 
 def _sha(text: str) -> bytes:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from api.jobs.decide import Limits
-from jobber.model import State
+from jobber.model import PLAIN, State, WriteMode, Writing
 from tests.state_machine.acts import Acts
 from tests.state_machine.book import Input
 from tests.state_machine.promises import EMPTY, Snapshot, check, look, need
@@ -19,6 +19,14 @@ from tests.state_machine.world import World
 PICK = st.integers(0, 63)
 PICKS = st.lists(PICK, min_size=1, max_size=4)
 OWNERS = ("00000000-0000-7000-8000-00000000000a", "00000000-0000-7000-8000-00000000000b")
+WRITINGS = (
+    *[PLAIN] * 4,
+    *[Writing(whole=True)] * 2,
+    *[Writing(mode=WriteMode.UPSERT, keys=("name",))] * 2,
+    Writing(dry_run=True),
+    Writing(dry_run=True, whole=True),
+    Writing(dry_run=True, mode=WriteMode.UPSERT, keys=("name",)),
+)
 INPUTS = st.builds(
     Input,
     rows=st.integers(0, 7),
@@ -27,6 +35,7 @@ INPUTS = st.builds(
     kind=st.sampled_from(["LoadProducts", "LoadProducts", "LoadProducts", "Compute"]),
     limits=st.builds(Limits, st.one_of(st.none(), st.none(), st.integers(0, 2))),
     cut=st.sampled_from([1, 1, 2, 3, None]),
+    writing=st.sampled_from(WRITINGS),
 )
 #: A connection that ends before or after a round trip; mostly not.
 CUTS = st.one_of(st.none(), st.none(), st.none(), st.builds(Cut, st.integers(0, 6), after=st.booleans()))
@@ -35,6 +44,9 @@ SECONDS = st.sampled_from([1, 3, 10, 40])
 #: What may meet in a race: as many as two or three of these, each with a number that picks its object.
 MEETINGS = (
     ("load", "cancel and close"),
+    ("publish", "cancel and close"),
+    ("publish", "publish"),
+    ("publish", "acknowledge"),
     ("acknowledge", "acknowledge"),
     ("dispatch", "dispatch"),
     ("submit again", "submit again"),
@@ -121,6 +133,12 @@ class Machine(RuleBasedStateMachine):
         self._do(self.acts.close(0), cut)
         self.world.products.away = self.world.products.loses_answer = False
 
+    @rule(away=st.sampled_from([False, False, True]), loses_answer=st.booleans(), cut=CUTS)
+    def publish(self, away: bool, loses_answer: bool, cut: Cut | None) -> None:
+        self.world.products.away, self.world.products.loses_answer = away, loses_answer
+        self._do(self.acts.publish(0), cut)
+        self.world.products.away = self.world.products.loses_answer = False
+
     # The transport.
 
     @precondition(lambda self: self.world.transport.history)
@@ -186,6 +204,7 @@ class Machine(RuleBasedStateMachine):
         for _ in range(rounds):
             self.world.run(self.acts.dispatch(0))
             self.world.run(self.acts.serve(acknowledged=acknowledged))
+            self.world.run(self.acts.publish(0))
             self.promises_hold()
 
     def teardown(self) -> None:
@@ -205,8 +224,10 @@ class Machine(RuleBasedStateMachine):
             world.run(acts.sweep(0))
             world.run(acts.dispatch(0))
             world.run(acts.serve(acknowledged=True))
+            world.run(acts.publish(0))
         left = [f"{job.id} is {job.state}" for job in self.seen.jobs.values() if not job.state.terminal]
         need(not left, "I2", f"nothing goes wrong any more, and {left}")
+        need(world.staged() == 0, "I17", "a staging table is left")
         need(world.idle_in_transaction() == 0, "I17", "a transaction is open")
 
     def _do(self, work: Coroutine[Any, Any, Any], cut: Cut | None = None) -> None:

@@ -80,7 +80,7 @@ async def _counter(connection: Any, ids: Any, shipped: Any = work._tallies) -> d
     for job_id, tally in (await shipped(connection, ids)).items():
         _counts[job_id] = max(_counts.get(job_id, 0) + 1, tally.receipts)
         _counted[job_id] = Tally(
-            _counts[job_id], *(getattr(tally, name) for name in ("inserted", "updated", "unchanged", "rejected"))
+            _counts[job_id], *(getattr(tally, name) for name in ("inserted", "updated", "unchanged", "rejected", "staged"))
         )
     return {job_id: _counted[job_id] for job_id in ids}
 
@@ -125,7 +125,9 @@ MUTANTS: Mapping[str, Mutant] = {
     # ends
     "a job is closed without its receipts": python(Work, "closed", _no_receipts),
     "a cancel ends the job before products is closed": python(Store, "cancel", _ends_at_once),
-    "a job that was dispatched is not closed in products": sql(("name, next_batch > 0 FROM", "name, false FROM")),
+    "a job that was dispatched is not closed in products": sql(
+        ("next_batch > 0 AND (NOT dry_run OR mode <> 'INSERT') FROM", "false FROM")
+    ),
     "pause is not numbered for followers": sql(("SET state = 'PAUSED', changes = changes + 1", "SET state = 'PAUSED'")),
     # submissions
     "idempotency keys are not looked at": sql(

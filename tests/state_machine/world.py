@@ -17,10 +17,12 @@ from api.jobs.store import Store
 from api.jobs.work import Work
 from api.migrate import migrate
 from api.products.ledger import Ledger
-from api.products.model import MAX_BATCH_ROWS
+from api.products.model import MAX_BATCH_ROWS, DataRefused
+from api.products.publish import Publication, Publisher
 from jobber.errors import Unavailable
 from jobber.job import Args, JobType
-from jobber.model import Receipt
+from jobber.model import Receipt, Writing
+from jobber.targets import ProductRow
 from jobber.transport import Message
 from tests.state_machine.session import Cut, Session, interleave, under
 
@@ -33,6 +35,8 @@ TABLES = (
     *("jobs.receipts", "jobs.batches", "jobs.jobs", "jobs.uploads", "jobs.lookups", "jobs.audit"),
     *("products.products", "products.ledger", "products.closed_jobs"),
 )
+
+STAGED = "SELECT tablename FROM pg_tables WHERE schemaname = 'products' AND tablename LIKE 'staged\\_%'"
 
 #: Durability is not what is tested here. A deadlock is found at once. The clock stands still until it is told to go on, so that
 #: a slow machine finds what a fast one finds: the shipped SQL calls `clock_timestamp()`, and ours is found first.
@@ -48,6 +52,7 @@ CLOCK = """
 class LoadProducts(Args, frozen=True):
     """Rows go to products."""
 
+    contract = ProductRow
     target = "products"
     lookups = ("charges",)
 
@@ -118,6 +123,22 @@ class Products:
             raise Unavailable("the answer was lost")
         return receipts
 
+    async def publish_job(
+        self, job_id: str, writing: Writing, columns: Sequence[str], allowed: int | None
+    ) -> list[Receipt] | str:
+        """The dispatcher's port."""
+        if self.away:
+            raise Unavailable("products is away")
+        asked = Publication(job_id, writing.mode, writing.keys, columns, allowed, writing.dry_run)
+        try:
+            await Publisher(self._ledger).publish(asked)
+        except DataRefused as fault:
+            return str(fault)
+        receipts = [receipt async for page in self._ledger.receipts(job_id) for receipt in page]
+        if self.loses_answer:
+            raise Unavailable("the answer was lost")
+        return receipts
+
 
 class World:
     """One database with one replica of everything; whoever acts twice at once is two replicas."""
@@ -139,6 +160,8 @@ class World:
         """Forget everything."""
         self.runs += 1
         self.watch.execute("; ".join(f"DELETE FROM {table}" for table in TABLES).encode())
+        for (table,) in self.watch.execute(STAGED).fetchall():
+            self.watch.execute(f"DROP TABLE products.{table}".encode())
         self.watch.execute("SELECT setval('clock.seconds', 0)")
         self.transport, self.products = Transport(), Products(self.ledger)
         self.dispatcher = Dispatcher(
@@ -181,6 +204,10 @@ class World:
         query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
         row = self.watch.execute(query).fetchone()
         return int(row[0]) if row else 0
+
+    def staged(self) -> int:
+        """Tables of rows that wait to become visible."""
+        return len(self.watch.execute(STAGED).fetchall())
 
     def close(self) -> None:
         """Let go of the database."""

@@ -92,6 +92,8 @@ CREATE TABLE jobs.jobs (
     batches integer,
     lane text CHECK (lane IN ('fast', 'bulk')),
     lookups_id bigint REFERENCES jobs.lookups,
+    -- Every batch is staged, and products is asked to make the rows visible.
+    publishing boolean NOT NULL DEFAULT false,
     -- Batches below it were dispatched at least once.
     next_batch integer NOT NULL DEFAULT 0,
     plan_no integer NOT NULL DEFAULT 0,
@@ -120,6 +122,7 @@ CREATE INDEX jobs_of_owner ON jobs.jobs (owner_id, number DESC);
 CREATE INDEX jobs_hungry ON jobs.jobs (owner_id, priority DESC, number)
     WHERE state IN ('QUEUED', 'RUNNING') AND batches IS NOT NULL AND next_batch < batches;
 CREATE INDEX jobs_unplanned ON jobs.jobs (number) WHERE state IN ('QUEUED', 'VALIDATING') AND batches IS NULL;
+CREATE INDEX jobs_publishing ON jobs.jobs (number) WHERE publishing AND state = 'RUNNING';
 CREATE INDEX jobs_closing ON jobs.jobs (number) WHERE state = 'CANCELING';
 
 CREATE TABLE jobs.batches (
@@ -150,6 +153,8 @@ CREATE TABLE jobs.receipts (
     inserted bigint NOT NULL,
     updated bigint NOT NULL,
     unchanged bigint NOT NULL,
+    -- Written and not visible yet.
+    staged bigint NOT NULL DEFAULT 0,
     rejected bigint NOT NULL,
     rejects bytea NOT NULL,
     results bytea NOT NULL,

@@ -30,15 +30,21 @@ CREATE TABLE products.ledger (
     inserted bigint NOT NULL,
     updated bigint NOT NULL DEFAULT 0,
     unchanged bigint NOT NULL DEFAULT 0,
+    -- Rows that wait in the job's staging table; 0 once it is published.
+    staged bigint NOT NULL DEFAULT 0,
     rejected bigint NOT NULL,
     rejects bytea NOT NULL,
-    -- Its rows are the products first_id to first_id + inserted - 1.
+    -- Its new rows are among the products first_id to first_id + 99,999.
     first_id bigint NOT NULL,
     committed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (job_id, batch_no)
 );
 -- The block is compressed already.
 ALTER TABLE products.ledger ALTER COLUMN rejects SET STORAGE EXTERNAL;
+
+-- Rows of a job that becomes visible at once, as they came (publish.py). Each such job has a table of its own like this one,
+-- which is made with its first batch and dropped with its publication or its end.
+CREATE TABLE products.staging (LIKE products.products INCLUDING CONSTRAINTS, raw text);
 
 -- Jobs that take no further batch.
 CREATE TABLE products.closed_jobs (

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17jobber/v1/receipt.proto\x12\tjobber.v1\x1a\x1fgoogle/protobuf/timestamp.proto\",\n\x08\x42\x61tchKey\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61tch_no\x18\x02 \x01(\x05\"\xc7\x01\n\x07Receipt\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.jobber.v1.BatchKey\x12\x10\n\x08inserted\x18\x02 \x01(\x03\x12\x0f\n\x07updated\x18\x03 \x01(\x03\x12\x11\n\tunchanged\x18\x04 \x01(\x03\x12\x10\n\x08rejected\x18\x05 \x01(\x03\x12\x0f\n\x07rejects\x18\x06 \x01(\x0c\x12\x0f\n\x07results\x18\x07 \x01(\x0c\x12\x30\n\x0c\x63ommitted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17jobber/v1/receipt.proto\x12\tjobber.v1\x1a\x1fgoogle/protobuf/timestamp.proto\",\n\x08\x42\x61tchKey\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61tch_no\x18\x02 \x01(\x05\"\xd7\x01\n\x07Receipt\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.jobber.v1.BatchKey\x12\x10\n\x08inserted\x18\x02 \x01(\x03\x12\x0f\n\x07updated\x18\x03 \x01(\x03\x12\x11\n\tunchanged\x18\x04 \x01(\x03\x12\x10\n\x08rejected\x18\x05 \x01(\x03\x12\x0f\n\x07rejects\x18\x06 \x01(\x0c\x12\x0f\n\x07results\x18\x07 \x01(\x0c\x12\x30\n\x0c\x63ommitted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06staged\x18\t \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,5 +35,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHKEY']._serialized_start=71
   _globals['_BATCHKEY']._serialized_end=115
   _globals['_RECEIPT']._serialized_start=118
-  _globals['_RECEIPT']._serialized_end=317
+  _globals['_RECEIPT']._serialized_end=333
 # @@protoc_insertion_point(module_scope)

@@ -17,7 +17,7 @@ class BatchKey(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., batch_no: _Optional[int] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("key", "inserted", "updated", "unchanged", "rejected", "rejects", "results", "committed_at")
+    __slots__ = ("key", "inserted", "updated", "unchanged", "rejected", "rejects", "results", "committed_at", "staged")
     KEY_FIELD_NUMBER: _ClassVar[int]
     INSERTED_FIELD_NUMBER: _ClassVar[int]
     UPDATED_FIELD_NUMBER: _ClassVar[int]
@@ -26,6 +26,7 @@ class Receipt(_message.Message):
     REJECTS_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     COMMITTED_AT_FIELD_NUMBER: _ClassVar[int]
+    STAGED_FIELD_NUMBER: _ClassVar[int]
     key: BatchKey
     inserted: int
     updated: int
@@ -34,4 +35,5 @@ class Receipt(_message.Message):
     rejects: bytes
     results: bytes
     committed_at: _timestamp_pb2.Timestamp
-    def __init__(self, key: _Optional[_Union[BatchKey, _Mapping]] = ..., inserted: _Optional[int] = ..., updated: _Optional[int] = ..., unchanged: _Optional[int] = ..., rejected: _Optional[int] = ..., rejects: _Optional[bytes] = ..., results: _Optional[bytes] = ..., committed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    staged: int
+    def __init__(self, key: _Optional[_Union[BatchKey, _Mapping]] = ..., inserted: _Optional[int] = ..., updated: _Optional[int] = ..., unchanged: _Optional[int] = ..., rejected: _Optional[int] = ..., rejects: _Optional[bytes] = ..., results: _Optional[bytes] = ..., committed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., staged: _Optional[int] = ...) -> None: ...

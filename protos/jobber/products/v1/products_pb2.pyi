@@ -3,12 +3,24 @@ import datetime
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from protos.jobber.v1 import receipt_pb2 as _receipt_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class WriteMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WRITE_MODE_UNSPECIFIED: _ClassVar[WriteMode]
+    WRITE_MODE_INSERT: _ClassVar[WriteMode]
+    WRITE_MODE_UPSERT: _ClassVar[WriteMode]
+    WRITE_MODE_UPDATE: _ClassVar[WriteMode]
+WRITE_MODE_UNSPECIFIED: WriteMode
+WRITE_MODE_INSERT: WriteMode
+WRITE_MODE_UPSERT: WriteMode
+WRITE_MODE_UPDATE: WriteMode
 
 class Product(_message.Message):
     __slots__ = ("id", "name", "category", "price", "stock", "rating", "description", "job_id", "batch_no", "row_no")
@@ -173,16 +185,18 @@ class LoadRequest(_message.Message):
     def __init__(self, header: _Optional[_Union[LoadHeader, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class LoadHeader(_message.Message):
-    __slots__ = ("key", "rows", "rejected", "rejects")
+    __slots__ = ("key", "rows", "rejected", "rejects", "staged")
     KEY_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     REJECTED_FIELD_NUMBER: _ClassVar[int]
     REJECTS_FIELD_NUMBER: _ClassVar[int]
+    STAGED_FIELD_NUMBER: _ClassVar[int]
     key: _receipt_pb2.BatchKey
     rows: int
     rejected: int
     rejects: bytes
-    def __init__(self, key: _Optional[_Union[_receipt_pb2.BatchKey, _Mapping]] = ..., rows: _Optional[int] = ..., rejected: _Optional[int] = ..., rejects: _Optional[bytes] = ...) -> None: ...
+    staged: bool
+    def __init__(self, key: _Optional[_Union[_receipt_pb2.BatchKey, _Mapping]] = ..., rows: _Optional[int] = ..., rejected: _Optional[int] = ..., rejects: _Optional[bytes] = ..., staged: _Optional[bool] = ...) -> None: ...
 
 class LoadResponse(_message.Message):
     __slots__ = ("outcomes",)
@@ -247,6 +261,30 @@ class CloseJobResponse(_message.Message):
     receipts: _containers.RepeatedCompositeFieldContainer[_receipt_pb2.Receipt]
     closed_at: _timestamp_pb2.Timestamp
     def __init__(self, receipts: _Optional[_Iterable[_Union[_receipt_pb2.Receipt, _Mapping]]] = ..., closed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class PublishJobRequest(_message.Message):
+    __slots__ = ("job_id", "mode", "keys", "columns", "allowed", "dry_run")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    mode: WriteMode
+    keys: _containers.RepeatedScalarFieldContainer[str]
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    allowed: int
+    dry_run: bool
+    def __init__(self, job_id: _Optional[str] = ..., mode: _Optional[_Union[WriteMode, str]] = ..., keys: _Optional[_Iterable[str]] = ..., columns: _Optional[_Iterable[str]] = ..., allowed: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class PublishJobResponse(_message.Message):
+    __slots__ = ("receipts", "refused")
+    RECEIPTS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    receipts: _containers.RepeatedCompositeFieldContainer[_receipt_pb2.Receipt]
+    refused: str
+    def __init__(self, receipts: _Optional[_Iterable[_Union[_receipt_pb2.Receipt, _Mapping]]] = ..., refused: _Optional[str] = ...) -> None: ...
 
 class ForgetJobsRequest(_message.Message):
     __slots__ = ("job_ids",)

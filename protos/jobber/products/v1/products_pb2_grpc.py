@@ -100,6 +100,11 @@ class ProductsServiceStub:
                 request_serializer=jobber_dot_products_dot_v1_dot_products__pb2.CloseJobRequest.SerializeToString,
                 response_deserializer=jobber_dot_products_dot_v1_dot_products__pb2.CloseJobResponse.FromString,
                 _registered_method=True)
+        self.PublishJob = channel.unary_stream(
+                '/jobber.products.v1.ProductsService/PublishJob',
+                request_serializer=jobber_dot_products_dot_v1_dot_products__pb2.PublishJobRequest.SerializeToString,
+                response_deserializer=jobber_dot_products_dot_v1_dot_products__pb2.PublishJobResponse.FromString,
+                _registered_method=True)
         self.ForgetJobs = channel.unary_unary(
                 '/jobber.products.v1.ProductsService/ForgetJobs',
                 request_serializer=jobber_dot_products_dot_v1_dot_products__pb2.ForgetJobsRequest.SerializeToString,
@@ -193,6 +198,13 @@ class ProductsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PublishJob(self, request, context):
+        """Makes the staged rows of the job visible, all at once, and closes it. Answers every receipt of the job. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ForgetJobs(self, request, context):
         """Empties what the ledger keeps of the records of jobs that have ended: their rejects. Counts stay. Idempotent.
         """
@@ -267,6 +279,11 @@ def add_ProductsServiceServicer_to_server(servicer, server):
                     servicer.CloseJob,
                     request_deserializer=jobber_dot_products_dot_v1_dot_products__pb2.CloseJobRequest.FromString,
                     response_serializer=jobber_dot_products_dot_v1_dot_products__pb2.CloseJobResponse.SerializeToString,
+            ),
+            'PublishJob': grpc.unary_stream_rpc_method_handler(
+                    servicer.PublishJob,
+                    request_deserializer=jobber_dot_products_dot_v1_dot_products__pb2.PublishJobRequest.FromString,
+                    response_serializer=jobber_dot_products_dot_v1_dot_products__pb2.PublishJobResponse.SerializeToString,
             ),
             'ForgetJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ForgetJobs,
@@ -626,6 +643,33 @@ class ProductsService:
             '/jobber.products.v1.ProductsService/CloseJob',
             jobber_dot_products_dot_v1_dot_products__pb2.CloseJobRequest.SerializeToString,
             jobber_dot_products_dot_v1_dot_products__pb2.CloseJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/jobber.products.v1.ProductsService/PublishJob',
+            jobber_dot_products_dot_v1_dot_products__pb2.PublishJobRequest.SerializeToString,
+            jobber_dot_products_dot_v1_dot_products__pb2.PublishJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,8 @@ class ProductsServiceStub:
     """The same for many small batches, in one message: a stream costs more than they do."""
     CloseJob: _grpc.UnaryStreamMultiCallable[_products_pb2.CloseJobRequest, _products_pb2.CloseJobResponse]
     """After its answer no row of the job can appear any more. Answers every receipt of the job."""
+    PublishJob: _grpc.UnaryStreamMultiCallable[_products_pb2.PublishJobRequest, _products_pb2.PublishJobResponse]
+    """Makes the staged rows of the job visible, all at once, and closes it. Answers every receipt of the job. Idempotent."""
     ForgetJobs: _grpc.UnaryUnaryMultiCallable[_products_pb2.ForgetJobsRequest, _products_pb2.ForgetJobsResponse]
     """Empties what the ledger keeps of the records of jobs that have ended: their rejects. Counts stay. Idempotent."""
 
@@ -77,6 +79,8 @@ class ProductsServiceAsyncStub(ProductsServiceStub):
     """The same for many small batches, in one message: a stream costs more than they do."""
     CloseJob: _aio.UnaryStreamMultiCallable[_products_pb2.CloseJobRequest, _products_pb2.CloseJobResponse]  # type: ignore[assignment]
     """After its answer no row of the job can appear any more. Answers every receipt of the job."""
+    PublishJob: _aio.UnaryStreamMultiCallable[_products_pb2.PublishJobRequest, _products_pb2.PublishJobResponse]  # type: ignore[assignment]
+    """Makes the staged rows of the job visible, all at once, and closes it. Answers every receipt of the job. Idempotent."""
     ForgetJobs: _aio.UnaryUnaryMultiCallable[_products_pb2.ForgetJobsRequest, _products_pb2.ForgetJobsResponse]  # type: ignore[assignment]
     """Empties what the ledger keeps of the records of jobs that have ended: their rejects. Counts stay. Idempotent."""
 
@@ -178,6 +182,14 @@ class ProductsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_products_pb2.CloseJobResponse], _abc.AsyncIterator[_products_pb2.CloseJobResponse]]:
         """After its answer no row of the job can appear any more. Answers every receipt of the job."""
+
+    @_abc_1.abstractmethod
+    def PublishJob(
+        self,
+        request: _products_pb2.PublishJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_products_pb2.PublishJobResponse], _abc.AsyncIterator[_products_pb2.PublishJobResponse]]:
+        """Makes the staged rows of the job visible, all at once, and closes it. Answers every receipt of the job. Idempotent."""
 
     @_abc_1.abstractmethod
     def ForgetJobs(
