@@ -409,7 +409,13 @@ async def _store(connection: Connection, receipts: Sequence[Receipt]) -> set[str
     """Store what is new; answer the jobs of it."""
     if not receipts:
         return set()
-    ordered = sorted(receipts, key=lambda receipt: (receipt.key.job_id, receipt.key.batch_no))
+    # The statement takes each key once: the first one counts, but for one that tells what became of staged rows.
+    latest: dict[BatchKey, Receipt] = {}
+    for receipt in receipts:
+        known = latest.get(receipt.key)
+        if known is None or receipt.staged < known.staged:
+            latest[receipt.key] = receipt
+    ordered = sorted(latest.values(), key=lambda receipt: (receipt.key.job_id, receipt.key.batch_no))
     cursor = await connection.execute(
         STORE,
         [

@@ -229,5 +229,5 @@ def test_options_are_taken_as_they_are_given(member: Client) -> None:
     assert (again["replayed"], again["job"]["id"]) == (True, first["job"]["id"])
     other = member.ask(submit, {"i": wanted | {"options": options | {"priority": "LOW"}}})["jobSubmit"]
     assert [error["code"] for error in other["userErrors"]] == ["IDEMPOTENCY_CONFLICT"]
-    refused = member.ask(submit, {"i": wanted | {"options": {"mode": "UPSERT", "keys": ["name"]}}})["jobSubmit"]
+    refused = member.ask(submit, {"i": wanted | {"options": {"mode": "UPSERT", "keys": ["id"]}}})["jobSubmit"]
     assert [error["code"] for error in refused["userErrors"]] == ["INVALID_DATA"]

@@ -97,7 +97,7 @@ def load(system: System, data: Any, **options: Any) -> tuple[dict[str, Any], dic
     seen = report(client, job.id)
     counts = {name: int(value) for name, value in seen["progress"]["counts"].items()}
     assert sum(counts[name] for name in ("inserted", "updated", "unchanged", "rejected", "unprocessed")) == counts["total"]
-    assert system.rows("SELECT tablename FROM pg_tables WHERE tablename LIKE 'staged%%'") == []
+    assert system.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'products' AND tablename LIKE 'staged%%'") == []
     return seen, counts, job.id
 
 
