@@ -96,6 +96,16 @@ def test_a_bad_one_goes_alone_and_the_others_stay_together() -> None:
     assert [place for place, item in enumerate(made) if isinstance(item, Read)] == [4, 5]
 
 
+def test_a_row_that_the_target_cannot_hold_goes_alone() -> None:
+    """It met the contract: only its charge makes it too large."""
+    high = read(['{"name": "H", "price": 9999999999.50, "category": "Books"}', *GOOD])
+    reads = [read(GOOD), read(GOOD), high, read(GOOD)]
+    made = prepare_together(reads)
+    assert [isinstance(item, Read) for item in made] == [False, False, True, True]
+    assert [shown(alone(item) if isinstance(item, Read) else item) for item in made] == [shown(alone(item)) for item in reads]
+    assert shown(alone(high))[3] == 1
+
+
 def test_only_what_may_be_in_company_is() -> None:
     big = read([json.dumps({"name": "x" * 1000, "price": 1})] * 100)
     items: list[Item] = [
