@@ -105,6 +105,22 @@ def pausing(system: System, folder: Path) -> None:
     expect_exact(system, ended(system.client, job_id), 2 * ROWS)
 
 
+def publishing(system: System, folder: Path) -> None:
+    """Whole files, and rows by their keys: each becomes visible once, and no staging table stays."""
+    limits = {"maxErrors": ROWS}
+    for options in ({"atomicity": "ALL_OR_NOTHING"}, {"mode": "UPDATE", "keys": ["name"]}, {"atomicity": "ALL_OR_NOTHING"}):
+        stored = persist(lambda: system.client.upload(write(folder / "whole.csv", ROWS)))
+        job = ended(
+            system.client, submit(system.client, "LoadProducts", {"uploadId": stored["id"]}, None, {**options, **limits})
+        )
+        assert job.state is State.PARTIAL, job
+        assert job.total == job.loaded + job.rejected == ROWS
+        if "mode" not in options:
+            expect_exact(system, job, ROWS)
+    tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'products' AND tablename LIKE 'staged%%'"
+    assert system.rows(tables) == [(0,)]
+
+
 def cancelling(system: System, folder: Path) -> None:
     job_id = load(system, folder / "slow.csv", 4 * ROWS, "Slow")
     until(lambda: persist(lambda: system.client.job(job_id)).loaded > 0, what="the first batch")
@@ -239,6 +255,13 @@ GROUPS: Mapping[str, Group] = {
             ),
         ),
         environment={"JOBBER_RETENTION_DAYS": f"{10 * SECONDS:.8f}", "JOBBER_STAGED_HOURS": f"{240 * SECONDS:.8f}"},
+    ),
+    "publishing": Group(
+        publishing,
+        (
+            *("products.before_publish", "products.after_publish"),
+            *("publish.after_answer", "publish.before_commit", "publish.after_commit"),
+        ),
     ),
     "failing": Group(
         failing,

@@ -41,9 +41,11 @@ def write(path: Path, rows: int) -> Path:
     return path
 
 
-def submit(client: Client, name: str, source: Mapping[str, Any], key: str | None = None) -> str:
+def submit(
+    client: Client, name: str, source: Mapping[str, Any], key: str | None = None, options: Mapping[str, Any] | None = None
+) -> str:
     """The id of the job, once it is answered; asked for by one idempotency key however often."""
-    given = {"name": name, "source": dict(source), "idempotencyKey": key or uuid7()}
+    given = {"name": name, "source": dict(source), "idempotencyKey": key or uuid7(), "options": options}
     answer = persist(lambda: client.ask(SUBMIT, {"input": given})["jobSubmit"])
     assert not answer["userErrors"], answer
     return str(answer["job"]["id"])
