@@ -9,17 +9,26 @@ from decimal import Decimal
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobber.contract import Column, Contract
 from jobber.model import Layout
 from operators import arrow
+from operators.csv_grammar import CR, LF, SPACE, TAB
 from operators.decode.json_record import written_out
-from operators.frames import CONTROL, MAX_FIELD, MAX_RAW, Decoded, faults_of
+from operators.frames import CONTROL, MAX_FIELD, MAX_RAW, Decoded, faults_of, is_plain
+
+#: Floats from and below which their texts may have an exponent.
+_LONG, _SHORT = 1e6, 1e-3
 
 
 def decode_parquet(data: bytes, layout: Layout, contract: Contract, first_row: int) -> Decoded:
     """The records of a batch, as one String column for each column of the contract."""
-    frame = arrow.from_ipc(data)
+    with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
+        table = reader.read_all()
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
     columns: list[pl.Series] = []
     bad = np.zeros(frame.height, np.bool_)
     faults: list[tuple[int, str | None, str, str]] = []
@@ -27,7 +36,8 @@ def decode_parquet(data: bytes, layout: Layout, contract: Contract, first_row: i
         if column.name not in layout.fields:
             columns.append(pl.Series(column.name, [None] * frame.height, pl.String))
             continue
-        text, broken = _text(frame[layout.fields[column.name]], column)
+        name = layout.fields[column.name]
+        text, broken = _text(frame[name], column, proved=_is_plain(table[name]))
         columns.append(text.alias(column.name))
         for place, (code, message) in broken.items():
             bad[place] = True
@@ -61,11 +71,26 @@ def _json(value: object) -> object:
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
 
 
-def _text(values: pl.Series, column: Column) -> tuple[pl.Series, dict[int, tuple[str, str]]]:
+def _is_plain(values: pa.ChunkedArray) -> bool:
+    """Whether it is proved, in a tenth of the time that looking at each text takes, that no text of the column is odd."""
+    if not pa.types.is_string(values.type) and not pa.types.is_large_string(values.type):
+        return False
+    for chunk in values.chunks:
+        texts = chunk.buffers()[2]
+        if texts is None:
+            continue
+        array = np.frombuffer(texts, np.uint8)
+        low = array[array < SPACE]
+        if not np.isin(low, (TAB, LF, CR)).all() or not is_plain(texts.to_pybytes()):
+            return False
+    return bool((pc.max(pc.binary_length(values)).as_py() or 0) <= MAX_FIELD)
+
+
+def _text(values: pl.Series, column: Column, *, proved: bool) -> tuple[pl.Series, dict[int, tuple[str, str]]]:
     """Each value's text, and by place what is wrong with those that have none."""
     kind = values.dtype
     if kind == pl.String:
-        return values, _odd(values)
+        return values, {} if proved else _odd(values)
     if kind == pl.Binary:
         return _decoded(values)
     text = values.cast(pl.String)
@@ -75,7 +100,9 @@ def _text(values: pl.Series, column: Column) -> tuple[pl.Series, dict[int, tuple
         text = text.str.replace(rf"^(-?[0-9]+\.[0-9]{{{keep}}}[0-9]*?)0+$", "$1").str.strip_suffix(".")
     elif kind.is_float() and column.kind in ("integer", "decimal"):
         text = text.str.strip_suffix(".0")
-        places = text.str.contains("[0-9]e").fill_null(False).arg_true()
+        size = values.abs()
+        places = ((size >= _LONG) | ((size < _SHORT) & (size > 0))).fill_null(False).arg_true()
+        places = places.filter(text.gather(places).str.contains("e", literal=True))
         if len(places):
             text = text.scatter(places, [written_out(text[place], column) for place in places.to_list()])
     return text, {}

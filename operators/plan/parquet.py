@@ -72,7 +72,8 @@ def _opened(file: IO[bytes]) -> pq.ParquetFile:
         columns = max(pq.read_metadata(file).num_columns, 1)
         file.seek(0)
         ahead = min(max(_AHEAD // columns, _LEAST), _MOST)
-        found = pq.ParquetFile(file, buffer_size=ahead, page_checksum_verification=True)
+        # With `pre_buffer` Arrow would read whole column chunks ahead: all of a file that is one row group.
+        found = pq.ParquetFile(file, buffer_size=ahead, pre_buffer=False, page_checksum_verification=True)
         _ = found.schema_arrow.names
         return found
     except MemoryError as fault:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobber.cli.client import Job
+from jobber.ids import uuid7
 from jobber.model import State
 from tests.support.inputs import write_csv, write_json
 from tests.support.oracle import judge
@@ -87,6 +88,36 @@ def test_a_parquet_file_loads(system: System, tmp_path: Path) -> None:
     told = rejects(system, job)
     assert [int(fault["row"]) for fault in told] == [number + 1 for number in range(7, count, 1000)]
     assert (told[0]["name"], told[0]["price"], told[0]["code"]) == ("Product 7", "1.555", "SCALE")
+
+
+def test_options_reach_planning_and_decoding(system: System, tmp_path: Path) -> None:
+    path = tmp_path / "odd.csv.gz"
+    path.write_bytes(gzip.compress("titel;price\n'Größe; rot';1,5\n'Cup';2\n".encode("utf-16")))
+    upload = system.client.upload(path)["id"]
+    options = {"delimiter": ";", "quote": "'", "encoding": "utf-16", "mapping": {"name": "Titel"}}
+
+    def run(source: dict[str, str], options: dict[str, Any]) -> Job:
+        payload = system.client.ask(
+            """mutation ($source: SourceInput!, $options: LoadOptions, $key: String!) {
+                 jobSubmit(input: {name: "LoadProducts", source: $source, options: $options, idempotencyKey: $key}) {
+                   job { id } userErrors { message } } }""",
+            {"source": {"uploadId": upload, **source}, "options": options, "key": uuid7()},
+        )["jobSubmit"]
+        assert payload["userErrors"] == []
+        return ended(system.client, system.client.job(payload["job"]["id"]))
+
+    job = run({"format": "CSV", "compression": "GZIP"}, options)
+    assert (job.state, job.loaded, job.rejected) == (State.PARTIAL, 1, 1)
+    assert rejects(system, job)[0]["titel"] == "Größe; rot"
+    for source, given, code in (
+        ({"compression": "ZSTD"}, options, "FORMAT"),
+        ({"format": "PARQUET"}, options, "FORMAT"),
+        ({}, {**options, "encoding": "utf-8"}, "ENCODING"),
+        ({}, {**options, "delimiter": ","}, "HEADER"),
+    ):
+        failed = run(source, given)
+        assert failed.state is State.FAILED
+        assert (failed.error or "").startswith(code), failed.error
 
 
 def test_enrichment_follows_the_categories_as_they_are_at_the_start(system: System) -> None:

@@ -1,8 +1,13 @@
 """What texts in other encodings get: with the option they load as UTF-8 does; without it the file fails and says what would."""
 
+import csv
 import gzip
+import io
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -132,3 +137,43 @@ def test_bytes_are_text_in_utf8_only_where_they_are_in_their_encoding(data: byte
             made.decode()
     else:
         assert made.decode() == there
+
+
+FIELD = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8)
+
+
+@given(
+    st.lists(st.tuples(FIELD, st.decimals(0, 10**6, places=2), FIELD), min_size=1, max_size=12),
+    st.sampled_from([",", ";", "\t", "|"]),
+    st.sampled_from(['"', "'"]),
+    st.sampled_from(["utf-8", "utf-16", "utf-16-be", "utf-32", "gb18030"]),
+    st.sampled_from([bytes, gzip.compress, lambda data: pa.Codec("zstd").compress(data, asbytes=True)]),
+    st.integers(1, 100),
+)
+@settings(max_examples=150, deadline=None)
+def test_records_come_back_from_any_dialect_encoding_and_compression(
+    records: list[tuple[str, Decimal, str]],
+    delimiter: str,
+    quote: str,
+    encoding: str,
+    compress: Callable[[bytes], bytes],
+    size: int,
+) -> None:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, delimiter=delimiter, quotechar=quote, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerows([("name", "price", "description"), *records])
+    options: dict[str, Any] = {"delimiter": delimiter, "quote": quote, "encoding": encoding}
+    found = outcome(compress(out.getvalue().encode(encoding)), batch_bytes=size, window=50, **options)
+    assert (found.fault, found.faults) == (None, [])
+    assert [(row["name"], row["price"], row["description"]) for row in found.loaded.values()] == records
+
+
+@given(st.data(), st.sampled_from(["utf-16", "utf-32", "gb18030"]))
+@settings(max_examples=100, deadline=None)
+def test_a_cut_text_never_yields_a_wrong_record(data: st.DataObject, encoding: str) -> None:
+    rows = [(f"P{number}é🙂", number) for number in range(10)]
+    whole = ("name,price\n" + "".join(f'"{name}",{price}.00\n' for name, price in rows)).encode(encoding)
+    found = outcome(whole[: data.draw(st.integers(0, len(whole)))], encoding=encoding)
+    good = {(name, Decimal(price)) for name, price in rows}
+    # The last price may be cut, as in any text: 1.00 to 1.0 or to 1.
+    assert {(row["name"], row["price"]) for row in found.loaded.values()} <= good
