@@ -139,8 +139,6 @@ class Staging:
         Raises NotFound; InvalidState when the upload is not there; ChecksumMismatch; QuotaExceeded for more than was
         announced; UnsupportedMedia and InvalidData when the file can never be an upload: then nothing is left of it.
         """
-        await self._at(owner_id, staged_id, offset)
-        await self._end(staged_id)
         writer = self._writers[staged_id] = _Writer()
         try:
             staged = await self._at(owner_id, staged_id, offset)

@@ -26,6 +26,7 @@ from api.jobs.staging import Staging
 from api.jobs.staging_store import StagingStore
 from api.jobs.store import Store
 from api.jobs.tus_door import tus_routes
+from api.jobs.upload_store import OWNER_LOCK
 from api.jobs.uploads import Uploads
 from api.migrate import migrate
 from jobber.blobs.store import Blobs
@@ -39,6 +40,7 @@ LIMIT, QUOTA, MOST = 40 << 20, 60 << 20, 4
 OWNER, OTHER = uuid7(), uuid7()
 TUS = {"tus-resumable": "1.0.0"}
 BODY = {**TUS, "content-type": "application/offset+octet-stream"}
+FILES = {"file": ("a.csv", b"1")}
 BYTES = random.Random(1).randbytes(20 << 20)
 
 
@@ -253,6 +255,9 @@ async def test_a_full_disk_keeps_what_was_acknowledged_and_nothing_else(world: W
 
     monkeypatch.setattr(os, "pwrite", full)
     assert (await world.one.patch(url, 1 << 20, bytes(7 << 20))).status_code == 507
+    # No half of a piece is left that would take the room of others.
+    [path] = [path for path in world.folder.rglob("*") if path.is_file()]
+    assert path.stat().st_size == 1 << 20
     assert await world.one.offset(url) == 1 << 20
     monkeypatch.undo()
     assert (await world.one.patch(url, 1 << 20, bytes(7 << 20))).status_code == 204
@@ -399,6 +404,11 @@ async def test_quotas(world: World) -> None:
 async def test_uploads_at_once_do_not_all_find_room(world: World) -> None:
     answers = await asyncio.gather(*(replica.post(25 << 20) for replica in (world.one, world.two) * 2))
     assert sorted(answer.status_code for answer in answers) == [201, 201, 413, 413]
+    with psycopg.connect(world.dsn) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [OWNER_LOCK, OWNER])
+        waiting = [asyncio.create_task(world.one.post(1)), asyncio.create_task(world.one.http.post("/uploads", files=FILES))]
+        assert (await asyncio.wait(waiting, timeout=0.5))[0] == set()
+    assert [(await task).status_code for task in waiting] == [201, 201]
 
 
 async def test_too_many_that_are_not_finished(world: World) -> None:
