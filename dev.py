@@ -43,6 +43,7 @@ GENERATED = (
     ("docs/observability.md", "docs/generate_observability.py"),
     ("docs/dataflow.md", "docs/generate_dataflow.py"),
     ("dashboard", "deploy/grafana/generate_dashboard.py"),
+    ("chart README", "deploy/generate_chart_readme.py"),
 )
 CHECKS = (
     ("format", ("ruff", "format", "--check", "."), "python dev.py format"),
