@@ -11,14 +11,15 @@ CHART = Path(__file__).resolve().parent / "chart"
 TARGET = CHART / "README.md"
 HEADER = """# The chart jobber
 
-Written by `python dev.py generate` from values.yaml. [docs/operations.md](../../docs/operations.md) goes from zero to a cluster; sets of
-values to begin with are in [ci](ci).
+Written by `python dev.py generate` from values.yaml. [docs/operations.md](../../docs/operations.md) goes from zero to a
+cluster; sets of values to begin with are in [ci](ci).
 
 ```sh
 helm install jobber deploy/chart --set secrets.existing=jobber --set blobs.url=s3://bucket/inputs
 ```
 
-Values that the chart does not know are refused by [values.schema.json](values.schema.json), by their names. No secret is a value.
+Values that the chart does not know are refused by [values.schema.json](values.schema.json), by their names. No secret is a
+value.
 
 | value | default | what it is |
 |---|---|---|

@@ -1,7 +1,9 @@
 """One trace holds a job: submission, planning, each batch, COPY and acknowledge, over four services and a lost executor."""
 
 import json
+import os
 import re
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,11 +62,14 @@ def test_one_trace_holds_the_whole_job(traced: tuple[System, Collector], tmp_pat
 
     until(lambda: names()["executor", "acknowledge"] >= BATCHES, what="the last spans")
     # Each service sends what it has in its own time.
+    for first in (("executor", "plan"), ("executor", "record"), ("jobs", "RecordPlan"), ("jobs", "submit")):
+        until(lambda first=first: names()[first] > 0, what=str(first))  # type: ignore[misc]
     for last in (("executor", "batch"), ("jobs", "Acknowledge"), ("products", "COPY")):
         until(lambda last=last: names()[last] >= BATCHES, what=f"the last of {last}")  # type: ignore[misc]
     seen = names()
     assert seen["jobs", "mutation.executeJob"] == seen["jobs", "submit"] == 1
-    assert seen["executor", "plan"] == seen["executor", "scan"] == seen["executor", "record"] == seen["jobs", "RecordPlan"] == 1
+    # On a busy machine a plan may be dispatched twice, and is made once.
+    assert seen["executor", "plan"] >= seen["executor", "scan"] == seen["executor", "record"] == seen["jobs", "RecordPlan"] == 1
     # One batch was in the hands of the executor that died, and was dispatched anew by a sweeper, or came again by itself.
     for step in ("batch", "claim", "decode", "check", "enrich", "send", "acknowledge"):
         assert seen["executor", step] >= BATCHES, (step, seen)
@@ -73,11 +78,12 @@ def test_one_trace_holds_the_whole_job(traced: tuple[System, Collector], tmp_pat
     assert seen["jobs", "Acknowledge"] >= BATCHES
 
     spans = {span.span_id: span for _, span in found.trace(TRACE)}
-    parents = {span.name.rpartition("/")[2]: spans.get(span.parent_span_id) for span in spans.values()}
+    # Of the executor that died, children are there whose parents are not.
+    known = [(span, spans[span.parent_span_id]) for span in spans.values() if span.parent_span_id in spans]
+    parents = {(span.name.rpartition("/")[2], parent.name.rpartition("/")[2]) for span, parent in known}
     above = {"submit": "mutation.executeJob", "dispatch": "submit", "plan": "dispatch", "batch": "dispatch", "send": "batch"}
-    for name, parent in {**above, "Load": "send", "commit": "Load", "COPY": "commit", "Acknowledge": "acknowledge"}.items():
-        assert parents[name] is not None, name
-        assert getattr(parents[name], "name", "").rpartition("/")[2] == parent, name
+    for pair in {**above, "Load": "send", "commit": "Load", "COPY": "commit", "Acknowledge": "acknowledge"}.items():
+        assert pair in parents
     batches = {
         item.value.int_value
         for span in spans.values()
@@ -103,12 +109,25 @@ def test_a_batch_that_was_dispatched_again_is_in_the_same_trace(traced: tuple[Sy
 def test_small_jobs_that_travel_together_keep_their_own_traces(traced: tuple[System, Collector]) -> None:
     system, found = traced
     ids = [f"{number:032x}" for number in range(1, 9)]
+    (executor,) = system.pids("executor")
+    # It finds them all at once when it goes on.
+    os.kill(executor, signal.SIGSTOP)
     jobs = [submitted(system, [{"name": "small", "price": 1}], f"00-{trace}-00f067aa0ba902b7-01") for trace in ids]
+    waiting = "SELECT count(*) FROM jobs.batches WHERE dispatch_no > 0 AND claimed_at IS NULL AND NOT settled"
+    until(lambda: system.rows(waiting) == [(len(ids),)], what="the dispatch")
+    os.kill(executor, signal.SIGCONT)
     for job in jobs:
         assert ended(system.client, job).loaded == 1
     for trace in ids:
         until(lambda trace=trace: "COPY" in {span.name for _, span in found.trace(trace)}, what=f"COPY in {trace}")  # type: ignore[misc]
         until(lambda trace=trace: "batch" in {span.name for _, span in found.trace(trace)}, what=f"batch in {trace}")  # type: ignore[misc]
+    together = [
+        item.value.int_value
+        for _, span in found.trace(ids[-1])
+        for item in span.attributes
+        if span.name == "send" and item.key == "jobber.batches"
+    ]
+    assert max(together) > 1, "they did not travel together"
 
 
 def test_logs_name_the_trace(traced: tuple[System, Collector]) -> None:
