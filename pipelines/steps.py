@@ -117,7 +117,7 @@ class Steps:
         if any(isinstance(item, Read) and item.batch.suspect for item in flight.items):
             return self._isolated(flight)
         if len(flight.items) > 1 and not flight.returned:
-            with _timed("together"):
+            with _timed("together"), tracing.span("together", flight.traces, batches=len(flight.items)):
                 flight = replace(flight, items=prepare_together(flight.items))
         return _each("decode", flight, Read, take)
 
