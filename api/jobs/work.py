@@ -3,18 +3,18 @@
 Locks are taken in one order: the dispatch lock, then job rows by id, then batch rows by key.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import isfinite
-from typing import LiteralString
 
 from msgspec import json as msgjson
 
 from api.database import Connection, Pool
 from api.database import connection as checkout
 from api.jobs import metrics
-from api.jobs.decide import Limits, Tally, Verdict, verdict
+from api.jobs.decide import Limits, Verdict, verdict
+from api.jobs.endings import end_all, end_job, store_receipts, tallied, tell_end
 from api.jobs.model import lane_of
 from api.jobs.store import insert_batches
 from api.jobs.turn import DISPATCH_LOCK, Ticket, Turn
@@ -159,12 +159,12 @@ class Work:
             if plan.batches:
                 await insert_batches(connection, job_id, plan.batches)
             else:
-                await _end(connection, job_id, Verdict(State.SUCCEEDED))
+                await end_job(connection, job_id, Verdict(State.SUCCEEDED))
             faults.point("record_plan.before_commit")
         faults.point("record_plan.after_commit")
         event("job_planned", "A plan was stored.", job=job_id, batches=len(plan.batches), rows=plan.rows)
         if not plan.batches:
-            _tell_end(job_id, State.SUCCEEDED)
+            tell_end(job_id, State.SUCCEEDED)
 
     async def record_fault(self, job_id: str, error: str) -> None:
         """Fail a job whose file cannot be loaded as a whole; nothing of it was written."""
@@ -176,11 +176,11 @@ class Work:
             )
             found = await cursor.fetchone()
             if found:
-                await _end(connection, job_id, Verdict(State.FAILED, error))
+                await end_job(connection, job_id, Verdict(State.FAILED, error))
                 faults.point("record_fault.before_commit")
         faults.point("record_fault.after_commit")
         if found:
-            _tell_end(job_id, State.FAILED)
+            tell_end(job_id, State.FAILED)
 
     async def claim(self, dispatches: Sequence[tuple[BatchKey, int]]) -> tuple[list[Claimed], list[Spec]]:
         """Count an attempt at each batch whose dispatch is current, durably; answer those and their jobs."""
@@ -241,10 +241,10 @@ class Work:
                 [ids],
             )
             open_jobs = {row[0]: row[1:] for row in await cursor.fetchall()}
-            stored = await _store(connection, [receipt for receipt in receipts if receipt.key.job_id in open_jobs])
+            stored = await store_receipts(connection, [receipt for receipt in receipts if receipt.key.job_id in open_jobs])
             if not stored:
                 return set()
-            tallies = await _tallies(connection, sorted(stored))
+            tallies = await tallied(connection, sorted(stored))
             ends: dict[str, Verdict] = {}
             for job_id in stored:
                 state, total, batches, max_errors, ratio = open_jobs[job_id]
@@ -253,13 +253,13 @@ class Work:
                 end = verdict(tallies[job_id], total=total, batches=batches, limits=Limits(max_errors, ratio))
                 if end is not None:
                     ends[job_id] = end
-            await _end_all(connection, ends)
+            await end_all(connection, ends)
             faults.point("acknowledge.before_commit")
         faults.point("acknowledge.after_commit")
         metrics.RECEIPTS.inc(len(receipts))
         for job_id, end in ends.items():
             if not end.closing and not end.publish:
-                _tell_end(job_id, end.state)
+                tell_end(job_id, end.state)
         return stored
 
     async def fail(self, key: BatchKey, reason: str) -> None:
@@ -268,7 +268,7 @@ class Work:
             await connection.execute(
                 "SELECT 1 FROM jobs.jobs WHERE id = %s AND state IN ('RUNNING', 'PAUSED') FOR UPDATE", [key.job_id]
             )
-            await _end(connection, key.job_id, Verdict(State.FAILED, reason, closing=True))
+            await end_job(connection, key.job_id, Verdict(State.FAILED, reason, closing=True))
             faults.point("fail.before_commit")
         faults.point("fail.after_commit")
 
@@ -318,16 +318,16 @@ class Work:
                     "UPDATE jobs.receipts SET inserted = staged, staged = 0 WHERE job_id = %s AND staged > 0", [job_id]
                 )
             else:
-                await _store(connection, receipts)
-            tally = (await _tallies(connection, [job_id]))[job_id]
+                await store_receipts(connection, receipts)
+            tally = (await tallied(connection, [job_id]))[job_id]
             end = verdict(tally, total=row[0], batches=row[1], limits=Limits(row[2], row[3]))
             if end is None or end.publish:
                 raise AssertionError(f"job {job_id} was published and has {tally}")
-            await _end(connection, job_id, end)
+            await end_job(connection, job_id, end)
             faults.point("publish.before_commit")
         faults.point("publish.after_commit")
         if not end.closing:
-            _tell_end(job_id, end.state)
+            tell_end(job_id, end.state)
         return True
 
     async def closed(self, job_id: str, receipts: Sequence[Receipt]) -> bool:
@@ -339,20 +339,15 @@ class Work:
             row = await cursor.fetchone()
             if row is None:
                 return False
-            await _store(connection, receipts)
+            await store_receipts(connection, receipts)
             await connection.execute(
                 "UPDATE jobs.batches SET settled = true WHERE job_id = %s AND dispatch_no > 0 AND NOT settled", [job_id]
             )
-            await _end(connection, job_id, Verdict(State(row[0]), row[1]))
+            await end_job(connection, job_id, Verdict(State(row[0]), row[1]))
             faults.point("close.before_commit")
         faults.point("close.after_commit")
-        _tell_end(job_id, State(row[0]))
+        tell_end(job_id, State(row[0]))
         return True
-
-
-def _tell_end(job_id: str, state: State) -> None:
-    metrics.ENDED.labels(state).inc()
-    event("job_ended", f"A job ended: {state}.", job=job_id, state=state)
 
 
 def _columns(dispatches: Sequence[tuple[BatchKey, int]]) -> list[list[str] | list[int]]:
@@ -384,104 +379,3 @@ async def _specs(connection: Connection, ids: Sequence[str]) -> list[Spec]:
         )
         for row in await cursor.fetchall()
     ]
-
-
-#: A receipt stays as it is, but that staged rows become something else: the one that has fewer of them is the later one.
-STORE: LiteralString = """
-    WITH stored AS (
-        INSERT INTO jobs.receipts AS there (job_id, batch_no, inserted, updated, unchanged, staged, rejected, rejects, results,
-                                            committed_at)
-        SELECT j, b, i, u, n, s, x, rejects, results, coalesce(at, clock_timestamp())
-          FROM unnest(%s::uuid[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
-                      %s::bytea[], %s::bytea[], %s::timestamptz[]) AS r(j, b, i, u, n, s, x, rejects, results, at)
-        ON CONFLICT (job_id, batch_no) DO UPDATE
-           SET inserted = excluded.inserted, updated = excluded.updated, unchanged = excluded.unchanged,
-               staged = excluded.staged, rejected = excluded.rejected, rejects = excluded.rejects,
-               committed_at = excluded.committed_at
-         WHERE excluded.staged < there.staged
-        RETURNING job_id, batch_no)
-    UPDATE jobs.batches b SET settled = true FROM stored WHERE b.job_id = stored.job_id AND b.batch_no = stored.batch_no
-    RETURNING b.job_id::text
-"""
-
-
-async def _store(connection: Connection, receipts: Sequence[Receipt]) -> set[str]:
-    """Store what is new; answer the jobs of it."""
-    if not receipts:
-        return set()
-    # The statement takes each key once: the first one counts, but for one that tells what became of staged rows.
-    latest: dict[BatchKey, Receipt] = {}
-    for receipt in receipts:
-        known = latest.get(receipt.key)
-        if known is None or receipt.staged < known.staged:
-            latest[receipt.key] = receipt
-    ordered = sorted(latest.values(), key=lambda receipt: (receipt.key.job_id, receipt.key.batch_no))
-    cursor = await connection.execute(
-        STORE,
-        [
-            [item.key.job_id for item in ordered],
-            [item.key.batch_no for item in ordered],
-            [item.inserted for item in ordered],
-            [item.updated for item in ordered],
-            [item.unchanged for item in ordered],
-            [item.staged for item in ordered],
-            [item.rejected for item in ordered],
-            [item.rejects for item in ordered],
-            [item.results for item in ordered],
-            [item.committed_at for item in ordered],
-        ],
-    )
-    return {row[0] for row in await cursor.fetchall()}
-
-
-async def _tallies(connection: Connection, ids: Sequence[str]) -> dict[str, Tally]:
-    """Progress is the sum of receipts, never a counter."""
-    cursor = await connection.execute(
-        """SELECT job_id::text, count(*), sum(inserted)::bigint, sum(updated)::bigint, sum(unchanged)::bigint,
-                  sum(rejected)::bigint, sum(staged)::bigint
-             FROM jobs.receipts WHERE job_id = ANY (%s::uuid[]) GROUP BY job_id""",
-        [ids],
-    )
-    return {row[0]: Tally(*row[1:]) for row in await cursor.fetchall()}
-
-
-END: LiteralString = """
-    UPDATE jobs.jobs j
-       SET state = e.state, error = e.error, changes = j.changes + 1, ended_at = clock_timestamp(),
-           started_at = coalesce(j.started_at, j.created_at)
-      FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(errors)s::text[]) AS e (id, state, error)
-     WHERE j.id = e.id AND j.state NOT IN ('CANCELED', 'SUCCEEDED', 'PARTIAL', 'FAILED')
-"""
-CLOSING: LiteralString = """
-    UPDATE jobs.jobs j SET state = 'CANCELING', closing = e.state, error = e.error, changes = j.changes + 1
-      FROM unnest(%(ids)s::uuid[], %(states)s::text[], %(errors)s::text[]) AS e (id, state, error)
-     WHERE j.id = e.id AND j.state IN ('QUEUED', 'VALIDATING', 'RUNNING', 'PAUSED')
-"""
-
-
-PUBLISH: LiteralString = """
-    UPDATE jobs.jobs SET publishing = true, changes = changes + 1 WHERE id = ANY (%s::uuid[]) AND NOT publishing
-"""
-
-
-async def _end(connection: Connection, job_id: str, end: Verdict) -> None:
-    """Give a job that has not ended its verdict; a terminal state never changes."""
-    await _end_all(connection, {job_id: end})
-
-
-async def _end_all(connection: Connection, ends: Mapping[str, Verdict]) -> None:
-    """The same for many jobs, whose rows the caller has locked or may lock in any order: one statement for those of a kind."""
-    publish = sorted(job_id for job_id, end in ends.items() if end.publish)
-    if publish:
-        await connection.execute(PUBLISH, [publish])
-    for statement, closing in ((END, False), (CLOSING, True)):
-        ids = sorted(job_id for job_id, end in ends.items() if end.closing is closing and not end.publish)
-        if ids:
-            await connection.execute(
-                statement,
-                {
-                    "ids": ids,
-                    "states": [str(ends[job_id].state) for job_id in ids],
-                    "errors": [ends[job_id].error for job_id in ids],
-                },
-            )

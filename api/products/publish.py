@@ -1,4 +1,4 @@
-"""The transaction that makes a job's staged rows visible, all at once (docs/adr/0010-published-at-once.md).
+"""The transaction that makes a job's staged rows visible, all at once (docs/adr/0013-published-at-once.md).
 
     lock      the job's lock alone: no batch of it is being written, it is not being closed
     check     not closed; something is staged

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from api.jobs import dispatch, turn, work
+from api.jobs import dispatch, endings, turn, work
 from api.jobs.decide import Limits, Tally, Verdict, choose, verdict
 from api.jobs.store import Store
 from api.jobs.work import Work
@@ -75,7 +75,7 @@ async def _nothing(*args: Any, **options: Any) -> None:
     return None
 
 
-async def _counter(connection: Any, ids: Any, shipped: Any = work._tallies) -> dict[str, Tally]:
+async def _counter(connection: Any, ids: Any, shipped: Any = endings.tallied) -> dict[str, Tally]:
     """Counts what is stored now on top of what it remembers; a rollback does not undo that."""
     for job_id, tally in (await shipped(connection, ids)).items():
         _counts[job_id] = max(_counts.get(job_id, 0) + 1, tally.receipts)
@@ -119,7 +119,7 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     # receipts
     "a receipt does not settle its batch": sql(("SET settled = true FROM stored", "SET settled = b.settled FROM stored")),
-    "counter instead of sum": python(work, "_tallies", _counter),
+    "counter instead of sum": python(work, "tallied", _counter),
     "a job ends before its last receipt": python(work, "verdict", _early),
     "limits of rejects are not looked at": python(work, "verdict", _no_limits),
     # ends
