@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pgpq
@@ -33,12 +34,17 @@ def psql(dsn: str, csv: Path, columns: str) -> None:
 
 def psql_work(dsn: str, csv: Path, columns: str) -> None:
     """The same work as Jobber's, but for the checks of each record."""
+    psql_merge(dsn, csv, columns, WORK.format(columns=columns))
+
+
+def psql_merge(dsn: str, csv: Path, columns: str, statement: str) -> None:
+    """A COPY into a temporary table `stage` of text, then the statement."""
     stage = ", ".join(f"{name.strip()} text" for name in columns.split(","))
     _psql(
         dsn,
         f"CREATE TEMP TABLE stage ({stage})",
         f"\\copy stage from '{csv}' with (format csv, header)",
-        WORK.format(columns=columns),
+        statement,
     )
 
 
@@ -66,9 +72,9 @@ def by_hand(dsn: str, csv: Path, charges: Mapping[str, Decimal]) -> None:
         copy.write(encoder.finish())
 
 
-def jobber(system: System, upload: str) -> None:
+def jobber(system: System, upload: str, options: Mapping[str, Any] | None = None) -> None:
     """From the submission to the event that tells its end."""
-    job = system.client.execute("LoadProducts", {"fileName": upload})
+    job = system.client.execute("LoadProducts", {"fileName": upload}, options)
     headers = {"Authorization": f"Bearer {system.client.token}", "Accept": "text/event-stream"}
     question = {"query": FOLLOW, "variables": {"id": job.id}}
     with httpx.stream("POST", f"{system.client.jobs}/graphql", json=question, headers=headers, timeout=None) as events:

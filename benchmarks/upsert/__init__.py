@@ -1,0 +1,1 @@
+"""UPSERT into a full table, against psql."""
