@@ -204,8 +204,9 @@ class Work:
         faults.point("claim.after_commit")
         for row in rows:
             metrics.ATTEMPTS.labels("first" if row[2] == 1 else "again").inc()
-            # Infinite for one that was to go out again at once, and was found by a copy of its message.
-            if isfinite(row[9]):
+            # None for one that was never dispatched, and was forged; infinite for one that was to go out again at once, and was
+            # found by a copy of its message.
+            if row[9] is not None and isfinite(row[9]):
                 metrics.LAG_SECONDS.observe(max(row[9], 0))
         claimed = [
             Claimed(BatchKey(row[0], row[1]), row[2], PlannedBatch(row[3], row[4], row[5], row[6], bytes(row[7]), row[8]))

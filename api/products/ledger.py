@@ -19,11 +19,12 @@ from typing import LiteralString
 
 import psycopg
 from psycopg.rows import TupleRow
+from psycopg.sql import Composed
 
 from api.database import Connection, Pool
 from api.products import metrics, staging
 from api.products.model import Batch, Closed, DataRefused, TryAgain
-from api.products.rows import COPY_HEADER, COPY_TRAILER, STAGED, copy_into
+from api.products.rows import COPY_HEADER, COPY_TRAILER, PRODUCTS, STAGED, copy_into
 from jobber import faults, tracing
 from jobber.errors import DiskFull, Unavailable
 from jobber.log import event
@@ -210,7 +211,7 @@ async def _write(session: Connection, batches: Sequence[Batch]) -> tuple[dict[Ba
     plain = [batch for batch in fresh if not batch.header.staged and batch.header.rows]
     if plain:
         with tracing.span("COPY", kind="client", rows=sum(batch.header.rows for batch in plain)):
-            await _copy(session, copy_into("products.products"), plain)
+            await _copy(session, copy_into(PRODUCTS), plain)
     waiting: dict[str, list[Batch]] = {}
     for batch in fresh:
         if batch.header.staged and batch.header.rows:
@@ -239,10 +240,10 @@ async def _write(session: Connection, batches: Sequence[Batch]) -> tuple[dict[Ba
     return outcomes, sum(receipt.inserted for receipt in made.values())
 
 
-async def _copy(session: Connection, statement: str, batches: Sequence[Batch]) -> None:
+async def _copy(session: Connection, query: Composed, batches: Sequence[Batch]) -> None:
     began, size = time.perf_counter(), 0
     async with session.cursor() as cursor:
-        async with cursor.copy(statement.encode()) as copy:
+        async with cursor.copy(query) as copy:
             await copy.write(COPY_HEADER)
             for batch in batches:
                 rows = memoryview(batch.copy)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pgpq
 import pyarrow as pa
+from psycopg import sql
 
 from api.products.model import Header
 from jobber.errors import InvalidData
@@ -29,9 +30,14 @@ COLUMNS: dict[str, Sequence[pa.DataType]] = {
 STAGED: dict[str, Sequence[pa.DataType]] = {**COLUMNS, "raw": TEXT}
 
 
-def copy_into(table: str, columns: Iterable[str] = COLUMNS) -> str:
+def copy_into(table: sql.Identifier, columns: Iterable[str] = COLUMNS) -> sql.Composed:
     """The statement that takes what `encode` makes."""
-    return f"COPY {table} (id, job_id, batch_no, {', '.join(columns)}) FROM STDIN (FORMAT binary)"
+    names = sql.SQL(", ").join(map(sql.Identifier, ("id", "job_id", "batch_no", *columns)))
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(table, names)
+
+
+#: Where rows are written that need not wait.
+PRODUCTS = sql.Identifier("products", "products")
 
 
 #: https://www.postgresql.org/docs/18/sql-copy.html, "File Header" (signature, no flags, no extension) and "File Trailer".

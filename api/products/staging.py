@@ -22,15 +22,15 @@ async def there(session: Connection, job_id: str) -> bool:
     return bool(row and row[0])
 
 
-async def make(session: Connection, job_id: str) -> str:
-    """The name of the job's table, which is there from now on."""
+async def make(session: Connection, job_id: str) -> sql.Identifier:
+    """The job's table, quoted, which is there from now on."""
     if not await there(session, job_id):
         # Two that make it at once would both find it missing: IF NOT EXISTS alone does not wait for the other's commit.
         key = int.from_bytes(hashlib.sha256(f"products staging {job_id}".encode()).digest()[:8], signed=True)
         await session.execute("SELECT pg_advisory_xact_lock(%s)", [key])
         query = "CREATE TABLE IF NOT EXISTS {} (LIKE products.staging INCLUDING CONSTRAINTS)"
         await session.execute(sql.SQL(query).format(named(job_id)))
-    return table(job_id)
+    return named(job_id)
 
 
 async def drop(session: Connection, job_id: str) -> None:

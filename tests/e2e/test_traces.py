@@ -130,7 +130,8 @@ def test_small_jobs_that_travel_together_keep_their_own_traces(traced: tuple[Sys
         until(lambda trace=trace: "batch" in {span.name for _, span in found.trace(trace)}, what=f"batch in {trace}")  # type: ignore[misc]
     together = [
         item.value.int_value
-        for _, span in found.trace(ids[-1])
+        for trace in ids
+        for _, span in found.trace(trace)
         for item in span.attributes
         if span.name == "send" and item.key == "jobber.batches"
     ]

@@ -15,7 +15,7 @@ import pytest
 from api.database import open_pool
 from api.products import incoming, load
 from api.products.ledger import LOCK_SHARED, Ledger, lock_key
-from api.products.rows import COPY_HEADER, copy_into
+from api.products.rows import COPY_HEADER, PRODUCTS, copy_into
 from jobber.errors import Unavailable
 from jobber.ids import uuid7
 from jobber.local.postgres import EmbeddedPostgres
@@ -261,7 +261,7 @@ async def test_a_copy_whose_process_was_stopped_is_ended(database: str) -> None:
                 contextlib.suppress(psycopg.OperationalError),
             ):
                 cursor.execute(LOCK_SHARED, [[lock_key(job)]])
-                with cursor.copy(copy_into("products.products").encode()) as copy:
+                with cursor.copy(copy_into(PRODUCTS)) as copy:
                     copy.write(COPY_HEADER)
                     copy.write(b"\x00")
                     with pytest.raises(Unavailable):

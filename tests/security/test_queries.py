@@ -51,8 +51,13 @@ def is_constant(node: ast.expr) -> bool:
             return all(is_constant(part.value) if isinstance(part, ast.FormattedValue) else True for part in node.values)
         case ast.Call(func=ast.Attribute(attr="format", value=ast.Call(func=ast.Attribute(value=ast.Name(id="sql"))))):
             return True
+        case ast.Call(func=ast.Attribute(attr="format", value=ast.Call(func=ast.Name(id="SQL")))):
+            return True
+        case ast.Call(func=ast.Attribute(attr="format", value=ast.Name(id=name))):
+            # Of a psycopg.sql.SQL: what a str's `format` makes is no LiteralString, and mypy complains.
+            return name.isupper()
         case ast.Call(func=ast.Attribute(attr="encode", value=text)):
-            return is_constant(text)
+            return not isinstance(text, ast.Call) and is_constant(text)
     return False
 
 
@@ -81,6 +86,10 @@ def test_typed_as_literals() -> None:
         ('"SELECT {}".format(name)', False),
         ('"SELECT %s" % name', False),
         ("text.encode()", False),
+        ("SQL('DROP TABLE {}').format(name)", True),
+        ("FIND.format(name)", True),
+        ("find.format(name)", False),
+        ("FIND.format(name).encode()", False),
     ],
 )
 def test_the_check_tells_them_apart(statement: str, constant: bool) -> None:
