@@ -108,15 +108,16 @@ def pausing(system: System, folder: Path) -> None:
 def publishing(system: System, folder: Path) -> None:
     """Whole files, and rows by their keys: each becomes visible once, and no staging table stays."""
     limits = {"maxErrors": ROWS}
+    # Names that no other job has loaded: UPDATE must know which product is meant.
+    stored = persist(lambda: system.client.upload(write(folder / "whole.csv", ROWS, "Whole")))
     for options in ({"atomicity": "ALL_OR_NOTHING"}, {"mode": "UPDATE", "keys": ["name"]}, {"atomicity": "ALL_OR_NOTHING"}):
-        stored = persist(lambda: system.client.upload(write(folder / "whole.csv", ROWS)))
         job = ended(
             system.client, submit(system.client, "LoadProducts", {"uploadId": stored["id"]}, None, {**options, **limits})
         )
         assert job.state is State.PARTIAL, job
         assert job.total == job.loaded + job.rejected == ROWS
         if "mode" not in options:
-            expect_exact(system, job, ROWS)
+            expect_exact(system, job, ROWS, "Whole")
     tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'products' AND tablename LIKE 'staged%%'"
     assert system.rows(tables) == [(0,)]
 

@@ -66,14 +66,14 @@ def roll(rows: int, folder: Path, tell: Tell, broker: str = "embedded") -> Outco
     replicas = [part for role in ("--auth", "--jobs", "--executors", "--products") for part in (role, "2")]
     system = running.start(folder / "data", "--broker", broker, *replicas, environment=environment)
     enough = threading.Event()
+    client, busy = People(system, outcome), People(system, outcome)
     try:
-        client = People(system, outcome)
         upload = write_csv(folder / "large.csv", rows, broken=False)
         name = client.ask(lambda one: one.upload(upload))["id"]
         tell(f"{rows:,} rows are uploaded")
         large = [client.submit({"fileName": name}, f"large-{number}") for number in range(1)]
         small: list[Job] = []
-        threads = [threading.Thread(target=_submit, args=(People(system, outcome), small, enough))]
+        threads = [threading.Thread(target=_submit, args=(busy, small, enough))]
         threads += [threading.Thread(target=_watch, args=(system, place, outcome, enough)) for place in range(2)]
         for thread in threads:
             thread.start()
@@ -100,6 +100,8 @@ def roll(rows: int, folder: Path, tell: Tell, broker: str = "embedded") -> Outco
             outcome.broken.append("no WebSocket was closed")
     finally:
         enough.set()
+        client.close()
+        busy.close()
         code = system.stop()
     if code:
         outcome.broken.append(f"jobber up ended with {code}")
@@ -114,6 +116,11 @@ class People:
         token = system.client.token
         self._clients = [Client(url, system.state["auth"], token) for url in system.state["http"]["jobs"]]
         self._turn = itertools.cycle(self._clients)
+
+    def close(self) -> None:
+        """Let go of connections."""
+        for one in self._clients:
+            one.close()
 
     def ask(self, request: Callable[[Client], T]) -> T:
         """Its answer."""

@@ -34,9 +34,9 @@ def persist(ask: Callable[[], T], seconds: float = 60) -> T:
             time.sleep(0.05)
 
 
-def write(path: Path, rows: int) -> Path:
-    """A CSV file of products, of which every 50th has a price below zero."""
-    lines = [f"Product {row},{-row if row % EVERY == 0 else row}.25" for row in range(1, rows + 1)]
+def write(path: Path, rows: int, name: str = "Product") -> Path:
+    """A CSV file of products with numbered names, of which every 50th has a price below zero."""
+    lines = [f"{name} {row},{-row if row % EVERY == 0 else row}.25" for row in range(1, rows + 1)]
     path.write_text("\n".join(["name,price", *lines, ""]))
     return path
 
@@ -78,15 +78,15 @@ def load(system: System, path: Path, rows: int, name: str = "LoadProducts") -> s
     return submit(system.client, name, {"uploadId": stored["id"]})
 
 
-def expect_exact(system: System, job: Job, rows: int) -> None:
+def expect_exact(system: System, job: Job, rows: int, product: str = "Product") -> None:
     """Every good record of `write` is in the table once, every bad one among the rejects, and the job says so."""
     bad = list(range(EVERY, rows + 1, EVERY))
     good = [row for row in range(1, rows + 1) if row % EVERY]
     state = State.PARTIAL if bad else State.SUCCEEDED
     assert (job.state, job.total, job.loaded, job.rejected) == (state, rows, len(good), len(bad)), job
     stored = [(row_no, name, f"{price}") for row_no, name, _, price, *_ in persist(lambda: system.loaded(job))]
-    assert stored == [(row, f"Product {row}", f"{row}.25") for row in good]
-    assert rejects(system.client, job.id) == [(row, f"Product {row}", f"-{row}.25", "RANGE") for row in bad]
+    assert stored == [(row, f"{product} {row}", f"{row}.25") for row in good]
+    assert rejects(system.client, job.id) == [(row, f"{product} {row}", f"-{row}.25", "RANGE") for row in bad]
 
 
 def rejects(client: Client, job_id: str) -> list[tuple[int, str, str, str]]:
