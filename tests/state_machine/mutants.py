@@ -3,6 +3,7 @@
 python -m tests.state_machine.mutants [WORD]     all of them, or those with WORD in their name
 """
 
+import contextlib
 import logging
 import sys
 import tempfile
@@ -11,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+
+import psycopg
 
 from api.jobs import dispatch, endings, turn, work
 from api.jobs.decide import Limits, Tally, Verdict, choose, verdict
@@ -64,10 +67,12 @@ async def _ends_at_once(
     self: Store, job_id: str, owner_id: str | None, actor: Any = None, shipped: Any = Store.cancel
 ) -> State:
     state: State = await shipped(self, job_id, owner_id)
-    async with self.pool.connection() as session:
-        await session.execute(
-            "UPDATE jobs.jobs SET state = 'CANCELED', ended_at = now() WHERE id = %s AND state = 'CANCELING'", [job_id]
-        )
+    # It may be cut off here, as anywhere.
+    with contextlib.suppress(psycopg.OperationalError):
+        async with self.pool.connection() as session:
+            await session.execute(
+                "UPDATE jobs.jobs SET state = 'CANCELED', ended_at = now() WHERE id = %s AND state = 'CANCELING'", [job_id]
+            )
     return state
 
 
