@@ -16,7 +16,7 @@ def _ledger(module: ModuleType) -> None:
     async def write(session: Any, batches: Any) -> Any:
         ((now,),) = await module._rows(session, "SELECT clock_timestamp()", [])
         if any(batch.header.rows for batch in batches):
-            await module._copy(session, batches)
+            await module._copy(session, module.copy_into(module.PRODUCTS), batches)
         made = {
             b.key: module.Receipt(b.key, b.header.rows, 0, 0, b.header.rejected, b.header.rejects, b"", now) for b in batches
         }
