@@ -21,6 +21,10 @@ Pool = AsyncConnectionPool[Connection]
 #: Seconds that a request waits for a free connection. Under a limit of 10 s a client learns that the database is gone.
 CHECKOUT_TIMEOUT = 8.0
 
+#: Seconds after which the pool gives up to connect. It doubles its delay between attempts: after a minute's outage it would
+#: sleep for another. When it gives up early, the next request starts a new attempt at once.
+RECONNECT = 2.0
+
 #: Seconds that a transaction of ours may sit between two statements, and that one statement may take, waiting for locks
 #: included. What is slower is a process that was stopped: it must not hold for long what others wait for, and finds its
 #: transaction undone when it goes on.
@@ -46,6 +50,10 @@ async def open_pool(dsn: str, *, name: str, size: int, timeout: float) -> Pool:
         async with await psycopg.AsyncConnection.connect(dsn, **SESSION):
             pass
 
+    async def lend() -> None:
+        async with pool.connection(RECONNECT):
+            pass
+
     await wait_for(place(dsn), probe, timeout)
     pool: Pool = AsyncConnectionPool(
         dsn,
@@ -57,11 +65,15 @@ async def open_pool(dsn: str, *, name: str, size: int, timeout: float) -> Pool:
         open=False,
         check=_alive,
         configure=_bound,
-        # The pool doubles its delay between attempts: after a minute's outage it would sleep for another. When it gives
-        # up early, the next request starts a new attempt at once.
-        reconnect_timeout=2.0,
+        reconnect_timeout=RECONNECT,
     )
-    await pool.open(wait=True, timeout=max(timeout, CHECKOUT_TIMEOUT))
+    # Not with `wait`: when the database has gone since the probe, the pool gives up and nobody's request starts a new attempt.
+    await pool.open(wait=False)
+    try:
+        await wait_for(place(dsn), lend, timeout)
+    except BaseException:
+        await pool.close()
+        raise
     metrics.watch(pool)
     return pool
 

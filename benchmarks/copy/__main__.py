@@ -31,7 +31,8 @@ from api.products.model import Batch, Header
 from api.products.rows import encode
 from jobber.credentials import service_token
 from jobber.ids import uuid7
-from jobber.local.postgres import EmbeddedPostgres, binaries, free_port
+from jobber.local.ports import free_port
+from jobber.local.postgres import EmbeddedPostgres, binaries
 from jobber.model import BatchKey
 from jobber.settings import ProductsSettings
 from protos import client

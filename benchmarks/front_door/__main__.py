@@ -20,7 +20,7 @@ from typing import Any
 import uvloop
 
 from benchmarks import drive, report
-from jobber.local.postgres import free_port
+from jobber.local.ports import free_port
 from tests.support.system import System, alive, start, until
 
 BAR_PER_SECOND, BAR_P99 = 1500, 0.150

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jobber.errors import Unavailable
-from jobber.local.ports import is_free
-from jobber.local.postgres import EmbeddedPostgres, free_port
+from jobber.local.ports import free_port, is_free
+from jobber.local.postgres import EmbeddedPostgres
 from jobber.local.processes import Tell, how_it_ended, rotate
 from jobber.local.pulsar import PulsarStandalone, jars, java
 

@@ -1,6 +1,8 @@
 """The ports that `jobber up` listens on: the documented ones, or whatever is free."""
 
 import contextlib
+import errno
+import random
 import socket
 from collections.abc import Iterable, Mapping
 
@@ -13,6 +15,10 @@ DEFAULTS: Mapping[str, Mapping[str, int]] = {
     "executor": {"HTTP": 3002},
     "products": {"HTTP": 3003, "gRPC": 5001},
 }
+
+#: Where free ports are looked for: below those from which systems take the ports of outgoing connections. One of those may be
+#: somebody's connection by the time that a service which ended is started again, and then the service cannot have it back.
+FREE = range(20_000, 32_768)
 
 
 def allot(replicas: Mapping[str, int], *, automatic: bool, host: str) -> dict[str, list[dict[str, int]]]:
@@ -28,12 +34,12 @@ def allot(replicas: Mapping[str, int], *, automatic: bool, host: str) -> dict[st
             for number in range(count):
                 ports = {}
                 for kind, documented in DEFAULTS[role].items():
-                    wanted = 0 if automatic or number else documented
                     try:
                         # All are held until all are found, so that none is found twice.
-                        ports[kind] = held.enter_context(_listening(host, wanted)).getsockname()[1]
+                        listening = _anywhere(host) if automatic or number else _listening(host, documented)
+                        ports[kind] = held.enter_context(listening).getsockname()[1]
                     except OSError:
-                        taken.append(f"{wanted} ({role} {kind})")
+                        taken.append(f"{documented} ({role} {kind})")
                 allotted[role].append(ports)
         if taken:
             raise InvalidState(_sentence(taken))
@@ -45,6 +51,12 @@ def _sentence(taken: Iterable[str]) -> str:
     return f"Taken by another program: port {names}. End that program, or let Jobber choose free ports: jobber up --ports auto"
 
 
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nothing listens on."""
+    with _anywhere(host) as probe:
+        return int(probe.getsockname()[1])
+
+
 def is_free(host: str, port: int) -> bool:
     """Whether one could listen there now."""
     try:
@@ -52,6 +64,17 @@ def is_free(host: str, port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _anywhere(host: str) -> socket.socket:
+    """Listening on a free port. Raises OSError when `host` is no address of this machine, or all are taken."""
+    ports = random.sample(FREE, len(FREE))
+    while True:
+        try:
+            return _listening(host, ports.pop())
+        except OSError as fault:
+            if fault.errno != errno.EADDRINUSE or not ports:
+                raise
 
 
 def _listening(host: str, port: int) -> socket.socket:

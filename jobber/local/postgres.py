@@ -7,7 +7,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ import psycopg
 
 from jobber.errors import Unavailable
 from jobber.local.child import ended_by_parent
+from jobber.local.ports import free_port
 
 #: PostgreSQL refuses to run as root; under root it runs as this user.
 SYSTEM_USER = "embedded_postgres"
@@ -197,13 +197,6 @@ def _runs(process: psutil.Process) -> bool:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def free_port() -> int:
-    """A loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def binaries() -> Path:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from jobber.errors import Unavailable
 from jobber.local.child import ended_by_parent
-from jobber.local.postgres import free_port
+from jobber.local.ports import free_port
 
 #: pom.xml (which Pulsar), standalone.conf and log4j2.xml.
 PARTS = Path(__file__).parent / "pulsar_standalone"

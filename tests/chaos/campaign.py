@@ -15,6 +15,7 @@ from typing import Any
 from jobber import errors
 from jobber.cli.client import Client
 from jobber.errors import Unavailable
+from jobber.local.processes import tail
 from tests.chaos import faults as chaos
 from tests.chaos.compare import compare
 from tests.chaos.database import Database
@@ -99,6 +100,7 @@ def run(
         ]
         system = _system(folder, toxiproxy.url, broker, without or "")
         stack.callback(system.kill_up)
+        stack.push(lambda kind, *_: _tell_of_logs(folder / "up", tell) if kind else None)
         if without:
             sabotage(system.state["database"], without)
         database = Database(lambda: str(system.state["database"]))
@@ -148,6 +150,12 @@ def _system(folder: Path, api: str, broker: str, without: str) -> System:
     environment = {"JOBBER_JOB_MODULES": modules, WITHOUT: without, "JOBBER_GRACE": "5", "JOBBER_STRAY_MINUTES": "0.25"}
     program = (sys.executable, "-P", "-m", "tests.chaos.up", api, "up")
     return start(folder / "up", *replicas, environment=environment, program=program)
+
+
+def _tell_of_logs(up: Path, tell: Callable[[str], None]) -> None:
+    """A campaign that could not go on shows what the services said last."""
+    for log in sorted((up / "logs").glob("*.log")):
+        tell(tail(log))
 
 
 @contextlib.contextmanager

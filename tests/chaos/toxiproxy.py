@@ -13,7 +13,7 @@ from typing import Any
 
 from jobber.errors import Unavailable
 from jobber.local.child import ended_by_parent
-from jobber.local.postgres import free_port
+from jobber.local.ports import free_port
 
 VERSION = "v2.12.0"
 HOME = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jobber-toxiproxy" / VERSION
@@ -70,8 +70,9 @@ class Toxiproxy:
 
 def proxy(api: str, name: str, upstream: str) -> str:
     """The address of a new proxy to `upstream`."""
-    answer = call(api, "POST", "/proxies", {"name": name, "listen": "127.0.0.1:0", "upstream": upstream, "enabled": True})
-    return str(answer["listen"])
+    listen = f"127.0.0.1:{free_port()}"
+    call(api, "POST", "/proxies", {"name": name, "listen": listen, "upstream": upstream, "enabled": True})
+    return listen
 
 
 def proxies(api: str) -> list[str]:

@@ -18,7 +18,7 @@ from api import identity
 from api.grpc_server import MAX_METADATA_BYTES
 from api.identity import Identity
 from jobber.errors import Unauthenticated, Unavailable
-from jobber.local.postgres import free_port
+from jobber.local.ports import free_port
 from protos.client import OPTIONS
 from protos.jobber.auth.v1 import auth_pb2
 from protos.jobber.auth.v1.auth_pb2_grpc import AuthServiceStub

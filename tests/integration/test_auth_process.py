@@ -11,7 +11,8 @@ import httpx
 import psycopg
 import pytest
 
-from jobber.local.postgres import EmbeddedPostgres, free_port
+from jobber.local.ports import free_port
+from jobber.local.postgres import EmbeddedPostgres
 from tests.support.auth import ADMIN, PASSWORD, AuthProcess, auth_process
 
 

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from jobber.digest import digest_of
-from jobber.local.postgres import free_port
+from jobber.local.ports import free_port
 from jobber.model import InputOptions, Layout
 from operators.pack import unpack
 from protos.jobber.jobs.v1 import jobs_pb2

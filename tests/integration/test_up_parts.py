@@ -184,6 +184,21 @@ def test_ports_are_the_documented_ones_or_free_and_never_twice_the_same() -> Non
         assert not ports.is_free("127.0.0.1", taken.getsockname()[1])
 
 
+def test_no_port_is_one_that_an_outgoing_connection_may_have_taken_when_a_service_comes_back() -> None:
+    outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    allotted = ports.allot({"auth": 9, "jobs": 9}, automatic=True, host="127.0.0.1")
+    numbers = [port for found in allotted.values() for kinds in found for port in kinds.values()]
+    assert max(*numbers, ports.free_port()) < outgoing
+
+
+def test_a_port_that_is_taken_is_never_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        monkeypatch.setattr(ports, "FREE", range(number, number + 1))
+        with pytest.raises(OSError, match="in use"):
+            ports.free_port()
+
+
 def test_the_data_folder_is_held_by_one(tmp_path: Path) -> None:
     home = Home(tmp_path / "data")
     with pytest.raises(NotFound, match="No `jobber up` is running"):
