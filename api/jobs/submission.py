@@ -27,7 +27,7 @@ from jobber.model import Compression, Format, InputOptions, WriteMode, Writing
 from jobber.settings import JobsSettings
 from jobber.targets import TARGETS
 from operators.encoding import canonical
-from operators.plan import plan
+from operators.plan import plan_records
 
 #: Names of a job, a file or a key that are longer than this are no names.
 MAX_NAME = 255
@@ -104,7 +104,7 @@ class Desk:
         else:
             assert inline is not None
             try:
-                planned = plan([inline], Contract.of(kind.contract), msgspec.structs.replace(options, format=Format.JSON))
+                planned = plan_records(inline, Contract.of(kind.contract), options)
             except StructureFault as fault:
                 error = f"{fault.fault}: {fault.message}"
             if len(inline) > self._settings.inline_bytes:

@@ -59,6 +59,8 @@ class Service:
     command: Sequence[str]
     environment: Mapping[str, str]
     logs: Path
+    #: As of nice(1): how much it leaves the processor to others.
+    nice: int = 0
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -83,11 +85,22 @@ class Service:
                 env={**self.environment, "JOBBER_SUPERVISED": "1", child.SUPERVISOR: str(os.getpid())},
                 start_new_session=True,
             )
+        self._yield()
         started()
         code = await self.process.wait()
         # Whatever it left behind would work on beside its successor.
         self.kill()
         return how_it_ended(code)
+
+    def _yield(self) -> None:
+        """Before it starts anything itself: what it starts inherits it."""
+        pid = self.pids[0] if self.nice and self.pids else None
+        if pid is None:
+            return
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, pid, self.nice)
+            # Linux shares the processor among sessions first, where autogroups are on, and each of ours is a session.
+            Path(f"/proc/{pid}/autogroup").write_text(str(self.nice))
 
     async def stop(self, grace: float) -> None:
         """SIGTERM, then SIGKILL after `grace` seconds."""

@@ -34,6 +34,8 @@ ADMIN = "admin@jobber.local"
 READY = 120.0
 #: Seconds that a stopping part gets beyond the services' own grace.
 SLACK = 5.0
+#: As of nice(1): on a machine that is shared, who submits or asks is answered first, and the work that waits goes on behind.
+NICE = {"executor": 5, "products": 5}
 #: What `up` decides itself: where an inherited value would lead the services to another system.
 OURS = ("DATABASE_URL", "PULSAR_SERVICE_URL", "JOBBER_TRANSPORT_DATABASE_URL", "JOBBER_HTTP_PORT", "JOBBER_GRPC_PORT")
 
@@ -153,7 +155,7 @@ class Up:
             for number, allotted in enumerate(self._ports[role], 1):
                 own = {f"JOBBER_{kind.upper()}_PORT": str(port) for kind, port in allotted.items()}
                 name = role if number == 1 else f"{role}-{number}"
-                self._keep(role, Service(name, (role,), common | own, self.home.logs))
+                self._keep(role, Service(name, (role,), common | own, self.home.logs, NICE.get(role, 0)))
 
     def _keep(self, role: str, part: Part) -> None:
         self._keepers.setdefault(role, []).append(Keeper(part, self._tell, self._remember))

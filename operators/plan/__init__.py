@@ -2,17 +2,19 @@
 
 from collections.abc import Iterable, Iterator
 
+from msgspec import structs
+
 from jobber.contract import Contract
 from jobber.digest import digest_of
 from jobber.model import Format, InputOptions, Layout, Plan, PlannedBatch
 from operators.plan.buffer import Buffer, Piece
 from operators.plan.csv import plan_csv
 from operators.plan.detect import detect
-from operators.plan.json_array import plan_json
-from operators.plan.ndjson import plan_ndjson
+from operators.plan.json_array import plan_json, small_array
+from operators.plan.ndjson import json_layout, plan_ndjson
 from operators.plan.parquet import parquet_pieces
 
-__all__ = ["Piece", "parquet_pieces", "pieces", "plan", "warnings_of"]
+__all__ = ["Piece", "parquet_pieces", "pieces", "plan", "plan_records", "warnings_of"]
 
 _PLANNERS = {Format.CSV: plan_csv, Format.NDJSON: plan_ndjson, Format.JSON: plan_json}
 
@@ -32,6 +34,18 @@ def plan(windows: Iterable[bytes], contract: Contract, options: InputOptions) ->
             batches.append(PlannedBatch(step.offset, len(step.data), step.first_row, step.rows, digest, step.plain))
     assert layout is not None
     return Plan(layout, tuple(batches), warnings_of(layout))
+
+
+def plan_records(text: bytes, contract: Contract, options: InputOptions) -> Plan:
+    """The plan of records that came with a submission, as `plan` makes it, but quick where they are few."""
+    options = structs.replace(options, format=Format.JSON)
+    cut = small_array(text, options)
+    if cut is None:
+        return plan([text], contract, options)
+    layout = json_layout(Format.JSON, contract, options)
+    data = text[cut.start : cut.stop]
+    batches = (PlannedBatch(cut.start, len(data), 1, cut.rows, digest_of(data)),) if cut.rows else ()
+    return Plan(layout, batches, warnings_of(layout))
 
 
 def pieces(windows: Iterable[bytes], contract: Contract, options: InputOptions) -> Iterator[Layout | Piece]:

@@ -5,6 +5,7 @@ Only the structure is looked at (strings, nesting, commas); what an element hold
 
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 
 from jobber.contract import Contract
@@ -17,6 +18,10 @@ from operators.plan.ndjson import json_layout
 
 #: Bytes scanned at once: arrays of this size stay in the processor's cache.
 STEP = 1 << 20
+#: Bytes of a text up to which taking it apart record by record costs less than a scan.
+SMALL = 64 << 10
+
+_records = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def plan_json(buffer: Buffer, contract: Contract, options: InputOptions) -> Iterator[Layout | Cut]:
@@ -36,6 +41,20 @@ def plan_json(buffer: Buffer, contract: Contract, options: InputOptions) -> Iter
         yield from _object(buffer)
     else:
         raise StructureFault("SYNTAX", "The document must be an array of records, or one record (an object).")
+
+
+def small_array(text: bytes, options: InputOptions) -> Cut | None:
+    """The only batch of an array of a few records; None where it takes a scan to tell."""
+    if len(text) > min(SMALL, options.batch_bytes):
+        return None
+    try:
+        records = _records.decode(text)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None  # broken, or so strange that msgspec refuses it
+    if len(records) > options.batch_rows:
+        return None
+    start = len(text) - len(text.lstrip(BLANK)[1:].lstrip(BLANK))
+    return Cut(len(text), len(records), start, len(text.rstrip(BLANK)[:-1].rstrip(BLANK)))
 
 
 def _array(buffer: Buffer, options: InputOptions) -> Iterator[Cut]:

@@ -219,6 +219,12 @@ def test_replicas_share_the_work_and_one_of_each_may_die(replicas: System, tmp_p
 
 
 @pytest.mark.timeout(180)
+def family(system: System, role: str) -> list[int]:
+    """A role's processes with all that they started."""
+    parents = [psutil.Process(pid) for pid in system.pids(role)]
+    return [process.pid for parent in parents for process in (parent, *parent.children(recursive=True))]
+
+
 def test_idle_it_takes_little_and_it_is_ready_in_seconds(start: Start, folder: Path) -> None:
     began = time.monotonic()
     started = start(folder)

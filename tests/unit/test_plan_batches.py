@@ -14,7 +14,7 @@ from jobber.contract import Contract
 from jobber.errors import StructureFault
 from jobber.jobtypes.load_products import Product
 from jobber.model import Format, InputOptions, Plan
-from operators.plan import plan
+from operators.plan import plan, plan_records
 from tests.support.outcome import planned
 
 CONTRACT = Contract.of(Product)
@@ -46,6 +46,42 @@ def test_a_plan_does_not_depend_on_how_the_input_arrives(
     assert made.rows == len(names)
     for batch in made.batches:
         assert batch.length <= size + 1 or batch.rows == 1
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(JSON_VALUES, max_size=6),
+    st.sampled_from([None, 0, 2]),
+    st.text(" \n\t\r", max_size=3),
+    st.tuples(st.integers(0, 80), st.binary(max_size=2), st.booleans()),
+    st.integers(1, 300),
+    st.integers(1, 8),
+)
+def test_the_quick_way_for_few_records_plans_what_the_scan_does(
+    records: list[object], indent: int | None, blank: str, edit: tuple[int, bytes, bool], size: int, rows: int
+) -> None:
+    text = f"{blank}{json.dumps(records, indent=indent)}{blank}".encode()
+    place, inserted, broken = edit
+    if broken:  # and anything that is no such array fares as it would have
+        text = text[:place] + inserted + text[place:]
+    options = InputOptions(batch_bytes=size, batch_rows=rows)
+
+    def outcome(quick: bool) -> Plan | tuple[str, str]:
+        try:
+            if quick:
+                return plan_records(text, CONTRACT, options)
+            return plan([text], CONTRACT, InputOptions(batch_bytes=size, batch_rows=rows, format=Format.JSON))
+        except StructureFault as fault:
+            return fault.fault, fault.message
+
+    assert outcome(True) == outcome(False)
 
 
 @pytest.mark.parametrize("form", FORMATS)
