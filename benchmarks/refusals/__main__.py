@@ -1,6 +1,6 @@
 """python -m benchmarks.refusals --rounds 30
 
-How long a whole `jobber up` takes to refuse requests that would cost it much, each with names that no cache has seen: median and
+How long a whole `jobber up` takes to refuse requests that would cost it much, each with names no cache has seen: median and
 worst, of both services, beside a request that is answered. The bar: 50 ms. Afterwards both services must still be the same
 processes. Bodies go over loopback, so that their sending counts, too.
 """

@@ -39,8 +39,39 @@ async function fetcher(request, options) {
   return (response.headers.get("content-type") || "").startsWith("text/event-stream") ? events(response) : response.json();
 }
 
+// What a newcomer sees first. One file serves every service; what a service lacks is underlined in the editor.
+const welcome = `# 1. At the auth service's /graphql:
+#
+#   mutation {
+#     login(input: { email: "…", password: "…" }) { token }
+#   }
+#
+# 2. The token goes into Headers, below.
+# 3. At the jobs service's /graphql:
+
+query Latest {
+  jobsConnection(first: 10) {
+    edges {
+      node { id name state }
+    }
+  }
+}
+
+mutation Load {
+  jobSubmit(input: {
+    name: "LoadProducts"
+    idempotencyKey: "my first load"
+    source: { rows: [{ name: "Chair", price: 12.5 }] }
+  }) {
+    job { id state }
+    userErrors { code message }
+  }
+}
+`;
+
 ReactDOM.createRoot(document.getElementById("graphiql")).render(
   React.createElement(GraphiQL, {
+    defaultQuery: welcome,
     fetcher,
     defaultEditorToolsVisibility: true,
     defaultHeaders: '{"Authorization": "Bearer …"}',
