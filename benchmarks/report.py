@@ -71,6 +71,13 @@ def write(name: str, results: Mapping[str, Any], place: Path | None = None) -> P
     return file
 
 
+def draw(file: Path, chart: str) -> str:
+    """Keep a chart beside its JSON; a sentence that says where both are."""
+    drawn = file.with_suffix(".svg")
+    drawn.write_text(chart)
+    return f"written: {file.name} and {drawn.name}, in {os.path.relpath(file.parent)}"
+
+
 def _shown(value: object) -> str:
     return (
         f"{value:,.3g}"

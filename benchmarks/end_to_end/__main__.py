@@ -28,8 +28,8 @@ import psutil
 import psycopg
 
 from benchmarks import report
+from benchmarks.chart import bars
 from benchmarks.end_to_end import ways
-from benchmarks.end_to_end.chart import bars
 from benchmarks.end_to_end.inputs import FORMATS, written
 from tests.support.system import System, start
 
@@ -164,11 +164,8 @@ def main() -> int:
             "runs": {name: [[run.wall, run.cpu] for run in runs] for name, runs in found.items()},
         },
     )
-    drawn = file.with_suffix(".svg")
-    drawn.write_text(
-        bars(f"{asked.rows:,} rows, rows a second", {str(line["way"]): float(str(line["rows/s"])) for line in lines})
-    )
-    print(f"written: {file.name}, {drawn.name} in {file.parent.name}/ under .cache")
+    rates = {str(line["way"]): float(str(line["rows/s"])) for line in lines}
+    print(report.draw(file, bars(f"{asked.rows:,} rows, rows a second", rates, set(runs) - set(formats))))
     return 0
 
 

@@ -1,0 +1,1 @@
+"""The same rows through other tools."""
