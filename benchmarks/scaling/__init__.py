@@ -1,1 +1,0 @@
-"""What one core of each service, and of PostgreSQL, gets through in a load."""
