@@ -299,6 +299,8 @@ class JobsSettings(DoorSettings):
     upload_quota_bytes: int = Field(default=100 << 30, ge=0)
     #: Uploads of one user that are under way at once, those in pieces included that wait for their next piece.
     uploads_at_once: int = Field(default=100, ge=1)
+    #: Uploads whose records are looked for while they come, on each replica, so that a job can begin at once. 0: none.
+    surveys_at_once: int = Field(default=2, ge=0)
     #: Hours for which an upload in pieces is waited for after its last one.
     staged_hours: float = Field(default=24, gt=0)
     #: Open subscriptions of one caller, on each replica.

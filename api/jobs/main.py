@@ -31,6 +31,7 @@ from api.jobs.staging import Staging
 from api.jobs.staging_store import StagingStore
 from api.jobs.store import Store
 from api.jobs.submission import Desk
+from api.jobs.surveys import Surveyor
 from api.jobs.tus_door import tus_routes
 from api.jobs.uploads import Uploads
 from api.jobs.work import Work
@@ -39,6 +40,7 @@ from api.migrate import migrate
 from api.rates import Rates
 from jobber.blobs.store import Blobs
 from jobber.job import discover
+from jobber.model import InputOptions
 from jobber.settings import JobsSettings, TransportSettings
 from jobber.transport.connect import open_publisher
 from protos.jobber.jobs.v1.jobs_pb2_grpc import add_JobsServiceServicer_to_server
@@ -83,7 +85,17 @@ async def serve(settings: JobsSettings) -> None:
         days=settings.retention_days,
     )
     staging = Staging(staging_store, blobs, settings.upload_bytes)
-    uploads = Uploads(store, blobs, settings.upload_bytes, quota=settings.upload_quota_bytes, most=settings.uploads_at_once)
+    surveyor = Surveyor(
+        InputOptions(batch_bytes=settings.batch_bytes, batch_rows=settings.batch_rows), settings.surveys_at_once
+    )
+    uploads = Uploads(
+        store,
+        blobs,
+        settings.upload_bytes,
+        quota=settings.upload_quota_bytes,
+        most=settings.uploads_at_once,
+        surveyor=surveyor,
+    )
     rates = Rates(per_account=settings.requests_per_account, per_address=settings.requests_per_address)
     services = Services(
         settings,
@@ -141,7 +153,7 @@ async def serve(settings: JobsSettings) -> None:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        for part in (publisher, products, directory, identity, pool):
+        for part in (surveyor, publisher, products, directory, identity, pool):
             await part.close()
 
     await run(app, server, settings, http_port=settings.http_port, grpc_port=settings.grpc_port, on_stop=[stop], health=health)

@@ -110,6 +110,8 @@ class Upload:
     created_at: datetime
     #: What its sender said that it is; None: its content tells.
     format: str | None = None
+    #: Where its records end (operators.plan.survey), where that was seen while it came.
+    survey: bytes | None = None
 
 
 def lane_of(batches: int) -> Lane:

@@ -11,7 +11,7 @@ import msgspec
 from api.audit import Actor
 from api.jobs import metrics
 from api.jobs.decide import Limits
-from api.jobs.model import Blob, Submission
+from api.jobs.model import Blob, Submission, Upload
 from api.jobs.sources import Sources
 from api.jobs.store import Store
 from api.jobs.submit import Stored
@@ -23,11 +23,12 @@ from jobber.errors import Conflict, InvalidData, NotFound, StructureFault, Termi
 from jobber.ids import uuid7
 from jobber.job import JobType, find
 from jobber.log import event
-from jobber.model import Compression, Format, InputOptions, WriteMode, Writing
+from jobber.model import Compression, Format, InputOptions, Plan, WriteMode, Writing
 from jobber.settings import JobsSettings
 from jobber.targets import TARGETS
 from operators.encoding import canonical
 from operators.plan import plan_records
+from operators.plan.survey import Survey
 
 #: Names of a job, a file or a key that are longer than this are no names.
 MAX_NAME = 255
@@ -96,11 +97,15 @@ class Desk:
             # What was asked before is answered before anything is copied.
             if known := await self._store.known(asked.owner_id, key or "", digest):
                 return known
-            blob = await self._copied(asked, key or "")
+            upload = await self._copied(asked, key or "")
+            blob = Blob(upload.blob_key, upload.size, upload.id)
+            planned, error = _surveyed(upload, kind, options)
         elif file_name is not None:
-            blob, said = await self._upload(asked.owner_id, file_name)
-            if said and not options.format:
-                options = msgspec.structs.replace(options, format=said)
+            upload = await self._upload(asked.owner_id, file_name)
+            blob = Blob(upload.blob_key, upload.size, upload.id)
+            if upload.format and not options.format:
+                options = msgspec.structs.replace(options, format=Format(upload.format))
+            planned, error = _surveyed(upload, kind, options)
         else:
             assert inline is not None
             try:
@@ -154,19 +159,29 @@ class Desk:
         if blob and blob.upload_id is None:
             await self._blobs.delete(blob.key)
 
-    async def _copied(self, asked: Asked, key: str) -> Blob:
+    async def _copied(self, asked: Asked, key: str) -> Upload:
         if self._sources is None or asked.url is None:
             raise InvalidData("No place is configured to read sources from.")
-        upload = await self._sources.take(asked.url, asked.owner_id, key, asked.actor)
-        return Blob(upload.blob_key, upload.size, upload.id)
+        return await self._sources.take(asked.url, asked.owner_id, key, asked.actor)
 
-    async def _upload(self, owner_id: str, name: str) -> tuple[Blob, Format | None]:
+    async def _upload(self, owner_id: str, name: str) -> Upload:
         upload = await self._store.upload(owner_id, name) if len(name) <= MAX_NAME and "\0" not in name else None
         if upload is None and (staged := await self._store.staged(owner_id, name[:MAX_NAME].replace("\0", ""))):
             raise UploadIncomplete(f"Of this upload {staged[0]:,} of {staged[1]:,} bytes are there; send the rest first.")
         if upload is None:
             raise NotFound(f"You have no upload called {name[:80]!r}. Upload the file first: POST /uploads.")
-        return Blob(upload.blob_key, upload.size, upload.id), Format(upload.format) if upload.format else None
+        return upload
+
+
+def _surveyed(upload: Upload, kind: JobType, options: InputOptions) -> tuple[Plan | None, str | None]:
+    """The plan, or why there is none, where the upload's survey tells; else an executor plans it."""
+    seen = Survey.load(upload.survey) if upload.survey else None
+    if seen is None or not seen.answers(options):
+        return None, None
+    try:
+        return seen.plan(Contract.of(kind.contract), options), None
+    except StructureFault as fault:
+        return None, f"{fault.fault}: {fault.message}"
 
 
 def _split(asked: Asked, kind: JobType) -> tuple[bytes | None, str | None, bytes]:

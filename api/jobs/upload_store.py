@@ -26,7 +26,8 @@ SAME: LiteralString = """
      ORDER BY created_at LIMIT 1 FOR KEY SHARE
 """
 INSERT: LiteralString = """
-    INSERT INTO jobs.uploads (id, owner_id, file_name, blob_key, bytes, sha256, format) VALUES (%s, %s, %s, %s, %s, %s, %s)
+    INSERT INTO jobs.uploads (id, owner_id, file_name, blob_key, bytes, sha256, format, survey)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 """
 STRAYED: LiteralString = """
     INSERT INTO jobs.strays (blob_key, seen_at) SELECT DISTINCT key, '-infinity'::timestamptz FROM unnest(%s::text[]) AS k(key)
@@ -63,7 +64,7 @@ async def keep(connection: Connection, upload: Upload, actor: Actor, quota: int)
     act = Act(actor, "upload.create", f"upload:{upload.id}", {"fileName": upload.file_name, "bytes": upload.size})
     await audit.record(connection, "jobs", act)
     values = [upload.id, upload.owner_id, upload.file_name, upload.blob_key, upload.size, upload.sha256, upload.format]
-    await connection.execute(INSERT, values)
+    await connection.execute(INSERT, [*values, upload.survey])
     return upload
 
 

@@ -10,6 +10,7 @@ from api.audit import Actor
 from api.jobs import metrics
 from api.jobs.model import Upload
 from api.jobs.store import Store
+from api.jobs.surveys import Surveyor
 from api.jobs.upload_store import over
 from jobber import faults
 from jobber.blobs.store import Blobs
@@ -28,12 +29,15 @@ FORM = 8 << 10
 class Uploads:
     """Takes files of users."""
 
-    def __init__(self, store: Store, blobs: Blobs, limit: int, *, quota: int = 0, most: int = 100) -> None:
+    def __init__(
+        self, store: Store, blobs: Blobs, limit: int, *, quota: int = 0, most: int = 100, surveyor: Surveyor | None = None
+    ) -> None:
         self._store = store
         self._blobs = blobs
         self._limit = limit
         self._quota = quota
         self._most = most
+        self._surveyor = surveyor
         self._coming: Counter[str] = Counter()
 
     async def receive(
@@ -69,14 +73,29 @@ class Uploads:
         upload_id = uuid7()
         key = f"uploads/{upload_id}"
         faults.point("upload.before_blob")
+        looking = self._surveyor.begin() if self._surveyor else None
         try:
-            stored = await self._blobs.put(key, checked(chunks), limit)
+            coming = checked(chunks)
+            stored = await self._blobs.put(key, looking.along(coming) if looking else coming, limit)
+            survey = await looking.found() if looking else None
         except JobberError as fault:
             event("upload_refused", fault.message, level=logging.WARNING, upload=upload_id, code=fault.code, owner=owner_id)
             if isinstance(fault, QuotaExceeded) and limit < self._limit:
                 raise over(self._quota) from None
             raise
-        upload = Upload(upload_id, owner_id, tidy(file_name), key, stored.bytes, stored.sha256, datetime.now(UTC))
+        finally:
+            if looking:
+                looking.close()
+        upload = Upload(
+            upload_id,
+            owner_id,
+            tidy(file_name),
+            key,
+            stored.bytes,
+            stored.sha256,
+            datetime.now(UTC),
+            survey=survey.dump() if survey else None,
+        )
         faults.point("upload.after_blob")
         # Nothing is deleted when this fails: the answer to COMMIT may have been lost, and the row be there. What has no row is
         # a stray, which retention finds.

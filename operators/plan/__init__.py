@@ -7,11 +7,12 @@ from msgspec import structs
 from jobber.contract import Contract
 from jobber.digest import digest_of
 from jobber.model import Format, InputOptions, Layout, Plan, PlannedBatch
-from operators.plan.buffer import Buffer, Piece
+from operators.plan.buffer import Buffer, Cut, Piece
+from operators.plan.columns import fitted
 from operators.plan.csv import plan_csv
 from operators.plan.detect import detect
 from operators.plan.json_array import plan_json, small_array
-from operators.plan.ndjson import json_layout, plan_ndjson
+from operators.plan.ndjson import plan_ndjson
 from operators.plan.parquet import parquet_pieces
 
 __all__ = ["Piece", "parquet_pieces", "pieces", "plan", "plan_records", "warnings_of"]
@@ -42,7 +43,7 @@ def plan_records(text: bytes, contract: Contract, options: InputOptions) -> Plan
     cut = small_array(text, options)
     if cut is None:
         return plan([text], contract, options)
-    layout = json_layout(Format.JSON, contract, options)
+    layout = fitted(Layout(format=Format.JSON), contract, options)
     data = text[cut.start : cut.stop]
     batches = (PlannedBatch(cut.start, len(data), 1, cut.rows, digest_of(data)),) if cut.rows else ()
     return Plan(layout, batches, warnings_of(layout))
@@ -51,12 +52,19 @@ def plan_records(text: bytes, contract: Contract, options: InputOptions) -> Plan
 def pieces(windows: Iterable[bytes], contract: Contract, options: InputOptions) -> Iterator[Layout | Piece]:
     """The layout of a text in UTF-8, then its batches one by one. Raises StructureFault."""
     buffer = Buffer(windows)
-    form = detect(buffer, options)
-    for step in _PLANNERS[form](buffer, contract, options):
+    for step in cuts(buffer, options):
         if isinstance(step, Layout):
-            yield step
+            yield fitted(step, contract, options)
         elif (piece := buffer.take(step)) is not None:
             yield piece
+
+
+def cuts(buffer: Buffer, options: InputOptions) -> Iterator[Layout | Cut]:
+    """The format and the columns of a text in UTF-8, whatever the contract, then its batches, each to be taken from the buffer.
+
+    Raises StructureFault.
+    """
+    return _PLANNERS[detect(buffer, options)](buffer, options)
 
 
 def warnings_of(layout: Layout) -> tuple[str, ...]:

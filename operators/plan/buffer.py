@@ -63,13 +63,19 @@ def too_long(row: int) -> StructureFault:
     return StructureFault("LINE_TOO_LONG", f"Record {row} has no end within {MAX_RECORD >> 20} MiB.")
 
 
+class Outgrown(Exception):
+    """More bytes were needed at once than a buffer may hold."""
+
+
 class Buffer:
     """Reads windows ahead as needed; knows where it is in the input, in bytes and in records."""
 
-    def __init__(self, windows: Iterable[bytes]) -> None:
+    def __init__(self, windows: Iterable[bytes], most: int | None = None) -> None:
+        """It holds at most a window more than `most` bytes."""
         self._windows: Iterator[bytes] = iter(windows)
         self._data = b""
         self._place = 0
+        self._most = most
         #: Bytes of the input before the buffer.
         self.offset = 0
         #: Number of the next record.
@@ -81,7 +87,9 @@ class Buffer:
         return len(self._data) - self._place
 
     def fill(self, size: int) -> bool:
-        """Read until there are `size` bytes, or everything; False when nothing is left."""
+        """Read until there are `size` bytes, or everything; False when nothing is left. Raises Outgrown."""
+        if self._most is not None and size > self._most:
+            raise Outgrown
         if len(self) < size and not self.whole:
             parts = [self._data[self._place :]]
             have = len(parts[0])

@@ -3,15 +3,35 @@
 from collections.abc import Set
 from difflib import get_close_matches
 
+from msgspec import structs
+
 from jobber.contract import Contract
 from jobber.errors import StructureFault
-from jobber.model import InputOptions
+from jobber.model import Format, InputOptions, Layout
 from operators.frames import CONTROL
 
 #: A table with more columns is none.
 MAX_COLUMNS = 10_000
 #: What might have been meant instead of the delimiter that was expected.
 DELIMITERS = {";": "a semicolon", "\t": "a tab", "|": "a bar", ",": "a comma"}
+
+
+def fitted(seen: Layout, contract: Contract, options: InputOptions) -> Layout:
+    """The layout of an input, of which only `columns` is known, for a contract. Raises StructureFault (HEADER)."""
+    if seen.format in (Format.JSON, Format.NDJSON):
+        return structs.replace(seen, fields=_keys(contract, options))
+    return structs.replace(seen, fields=match_columns(seen.columns, contract, options))
+
+
+def _keys(contract: Contract, options: InputOptions) -> dict[str, str]:
+    """Contract column -> key. Keys are matched record by record."""
+    check_mapping(contract, options)
+    taken = set(options.mapping.values())
+    return {
+        column.name: options.mapping.get(column.name, column.name)
+        for column in contract.columns
+        if column.name in options.mapping or column.name not in taken
+    }
 
 
 def check_names(names: tuple[str, ...]) -> None:

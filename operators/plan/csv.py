@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobber.contract import Contract
 from jobber.errors import StructureFault
 from jobber.model import Format, InputOptions, Layout
 from operators.csv_grammar import (
@@ -24,7 +23,7 @@ from operators.csv_grammar import (
 from operators.encoding import UTF8, canonical
 from operators.frames import MAX_FIELD
 from operators.plan.buffer import MAX_RECORD, OWN_BATCH, Buffer, Cut, cut_of, further, too_long
-from operators.plan.columns import check_names, match_columns
+from operators.plan.columns import check_names
 
 #: A header longer than this is none.
 MAX_HEADER = 1 << 20
@@ -39,10 +38,10 @@ class Ends:
     regular: bool
 
 
-def plan_csv(buffer: Buffer, contract: Contract, options: InputOptions) -> Iterator[Layout | Cut]:
-    """The layout, told by the header, then the batches. Raises StructureFault."""
+def plan_csv(buffer: Buffer, options: InputOptions) -> Iterator[Layout | Cut]:
+    """The columns, told by the header, then the batches. Raises StructureFault."""
     dialect = dialect_of(options)
-    yield read_header(buffer, dialect, contract, options)
+    yield read_header(buffer, dialect, options)
     target = options.batch_bytes
     while buffer.fill(target + 1):
         cut = _cut(buffer, dialect, target, options)
@@ -129,8 +128,8 @@ def _lone_cr(row: int) -> StructureFault:
     )
 
 
-def read_header(buffer: Buffer, dialect: Dialect, contract: Contract, options: InputOptions) -> Layout:
-    """Take the first line that is not blank, and match it with the contract. Raises StructureFault."""
+def read_header(buffer: Buffer, dialect: Dialect, options: InputOptions) -> Layout:
+    """Take the first line that is not blank. Raises StructureFault."""
     pattern = record_pattern(dialect)
     wanted = 64 << 10
     while True:
@@ -168,7 +167,6 @@ def read_header(buffer: Buffer, dialect: Dialect, contract: Contract, options: I
     return Layout(
         format=Format.CSV,
         columns=names,
-        fields=match_columns(names, contract, options),
         delimiter=options.delimiter,
         quote=options.quote,
     )

@@ -8,13 +8,11 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from jobber.contract import Contract
 from jobber.errors import StructureFault
 from jobber.model import Format, InputOptions, Layout
 from operators.csv_grammar import Bytes, Places
 from operators.json_grammar import BLANK, COMMA, SLASH, Scan, begins_value, without_space
 from operators.plan.buffer import MAX_RECORD, OWN_BATCH, Buffer, Cut, too_long
-from operators.plan.ndjson import json_layout
 
 #: Bytes scanned at once: arrays of this size stay in the processor's cache.
 STEP = 1 << 20
@@ -24,9 +22,9 @@ SMALL = 64 << 10
 _records = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def plan_json(buffer: Buffer, contract: Contract, options: InputOptions) -> Iterator[Layout | Cut]:
+def plan_json(buffer: Buffer, options: InputOptions) -> Iterator[Layout | Cut]:
     """The layout, then the batches. Raises StructureFault."""
-    yield json_layout(Format.JSON, contract, options)
+    yield Layout(format=Format.JSON)
     while buffer.fill(1):
         blank = len(buffer) - len(buffer.bytes().lstrip(BLANK))
         if not blank:

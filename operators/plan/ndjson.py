@@ -4,18 +4,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from jobber.contract import Contract
 from jobber.errors import StructureFault
 from jobber.model import Format, InputOptions, Layout
 from operators.csv_grammar import LF, SPACE, Bytes, Places, spans
 from operators.json_grammar import without_space
 from operators.plan.buffer import MAX_RECORD, Buffer, Cut, cut_of, further, too_long
-from operators.plan.columns import check_mapping
 
 
-def plan_ndjson(buffer: Buffer, contract: Contract, options: InputOptions) -> Iterator[Layout | Cut]:
+def plan_ndjson(buffer: Buffer, options: InputOptions) -> Iterator[Layout | Cut]:
     """The layout, then the batches. Raises StructureFault."""
-    yield json_layout(Format.NDJSON, contract, options)
+    yield Layout(format=Format.NDJSON)
     target = options.batch_bytes
     while buffer.fill(target + 1):
         data = buffer.head(target)
@@ -48,15 +46,3 @@ def lines(data: Bytes) -> tuple[Places, Places]:
         blank = spaced[begins >= ends]
         starts, stops = np.delete(starts, blank), np.delete(stops, blank)
     return starts, stops
-
-
-def json_layout(form: Format, contract: Contract, options: InputOptions) -> Layout:
-    """Keys are matched record by record; the layout says which key fills which column. Raises StructureFault (HEADER)."""
-    check_mapping(contract, options)
-    taken = set(options.mapping.values())
-    fields = {
-        column.name: options.mapping.get(column.name, column.name)
-        for column in contract.columns
-        if column.name in options.mapping or column.name not in taken
-    }
-    return Layout(format=form, fields=fields)

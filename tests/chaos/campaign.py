@@ -98,7 +98,7 @@ def run(
             for name, size in DISKS.items()
             if (disk := stack.enter_context(_small_disk(folder / "up" / name, size, verdict))) is not None
         ]
-        system = _system(folder, toxiproxy.url, broker, without or "")
+        system = _system(folder, toxiproxy.url, broker, without or "", surveyed=bool(seed % 2))
         stack.callback(system.kill_up)
         stack.push(lambda kind, *_: _tell_of_logs(folder / "up", tell) if kind else None)
         if without:
@@ -144,10 +144,17 @@ def run(
     return verdict
 
 
-def _system(folder: Path, api: str, broker: str, without: str) -> System:
+def _system(folder: Path, api: str, broker: str, without: str, *, surveyed: bool) -> System:
     replicas = ("--executors", "2", "--jobs", "2", "--products", "2", "--broker", broker)
     modules = "tests.support.poison,tests.chaos.sabotage" if without else "tests.support.poison"
-    environment = {"JOBBER_JOB_MODULES": modules, WITHOUT: without, "JOBBER_GRACE": "5", "JOBBER_STRAY_MINUTES": "0.25"}
+    environment = {
+        "JOBBER_JOB_MODULES": modules,
+        WITHOUT: without,
+        "JOBBER_GRACE": "5",
+        "JOBBER_STRAY_MINUTES": "0.25",
+        # In some campaigns uploads are planned while they come, in others by executors.
+        "JOBBER_SURVEYS_AT_ONCE": "2" if surveyed else "0",
+    }
     program = (sys.executable, "-P", "-m", "tests.chaos.up", api, "up")
     return start(folder / "up", *replicas, environment=environment, program=program)
 

@@ -39,6 +39,8 @@ SMALL = {
     "JOBBER_INLINE_BYTES": "1000",
     "JOBBER_JOB_MODULES": "tests.support.jobtypes",
     "JOBBER_STRAY_MINUTES": "0.05",
+    # What is surveyed while it comes needs no planner.
+    "JOBBER_SURVEYS_AT_ONCE": "0",
 }
 #: As days.
 SECONDS = 1 / 86_400
@@ -193,6 +195,7 @@ GROUPS: Mapping[str, Group] = {
     "blobs": Group(
         uploads,
         ("upload.before_blob", "blob.after_piece", "blob.before_sync", "blob.before_rename", "blob.after_rename"),
+        environment={"JOBBER_SURVEYS_AT_ONCE": "2"},
     ),
     "staging": Group(
         staging,
@@ -207,6 +210,7 @@ GROUPS: Mapping[str, Group] = {
             *("upload.after_blob", "upload.before_commit", "upload.after_commit"),
             *("submit.after_blob", "submit.before_commit", "submit.after_commit"),
         ),
+        environment={"JOBBER_SURVEYS_AT_ONCE": "2"},
     ),
     "planning": Group(
         planning,
@@ -325,6 +329,7 @@ def test_an_error_at_every_point_is_survived_too(tmp_path: Path, names: str) -> 
     environment = {"JOBBER_FAIL": ",".join(f"{point}:1:error" for point in points)}
     for group in groups:
         environment |= group.environment
+    environment["JOBBER_SURVEYS_AT_ONCE"] = "0"
     with started(tmp_path, "embedded", environment) as (system, fired):
         for group in groups:
             group.passes(system, tmp_path)

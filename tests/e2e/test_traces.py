@@ -31,6 +31,8 @@ def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             "OTEL_EXPORTER_OTLP_ENDPOINT": found.url,
             "OTEL_BSP_SCHEDULE_DELAY": "100",
             "JOBBER_BATCH_ROWS": str(ROWS // BATCHES),
+            # Its input is planned by an executor, which is a part of the trace.
+            "JOBBER_SURVEYS_AT_ONCE": "0",
             "JOBBER_FAIL": "load.before_write:2:kill",
             "JOBBER_FAIL_ONCE": str(folder / "fired"),
         }

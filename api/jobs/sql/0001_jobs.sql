@@ -16,6 +16,8 @@ CREATE TABLE jobs.uploads (
     sha256 bytea NOT NULL,
     -- What its sender said that it is.
     format text,
+    -- Where its records end, seen while it came (operators.plan.survey); null where it takes an executor to tell.
+    survey bytea,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX uploads_by_blob ON jobs.uploads (blob_key);
