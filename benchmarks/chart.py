@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from xml.sax.saxutils import escape
 
-WIDTH, BAR, GAP, LEFT, RIGHT, TOP = 720, 24, 10, 150, 110, 46
+WIDTH, BAR, GAP, LEFT, RIGHT, TOP = 720, 24, 10, 180, 110, 46
 FONT = "font-family='system-ui, sans-serif' font-size='13'"
 OURS, OTHERS = "#2563eb", "#9aa5b1"
 #: Of lines, in their order.

@@ -29,6 +29,8 @@ import pyarrow as pa
 from api.products.main import Room, open_room
 from api.products.model import Batch, Header
 from api.products.rows import encode
+from benchmarks import report
+from benchmarks.chart import bars
 from jobber.credentials import service_token
 from jobber.ids import uuid7
 from jobber.local.ports import free_port
@@ -170,6 +172,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=300_000)
     parser.add_argument("--batch", type=int, default=30_000, help="rows of one batch")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="jobber-copy-") as name:
         server = EmbeddedPostgres(Path(name) / "postgres")
@@ -178,11 +181,21 @@ def main() -> None:
             seconds = asyncio.run(measure(server.dsn, Path(name), asked.rows, asked.batch, asked.rounds))
         finally:
             server.stop()
-    base = statistics.median(seconds["psql"])
-    for way, took in seconds.items():
-        middle = statistics.median(took)
-        spread = f"{min(took):.2f}-{max(took):.2f} s"
-        print(f"{way:5} {middle:6.2f} s  {asked.rows / middle:>9,.0f} rows/s  ratio {base / middle:.2f}  ({spread})")
+    lines = [
+        {
+            "way": way,
+            "s": statistics.median(took),
+            "rows/s": asked.rows / statistics.median(took),
+            "x psql": statistics.median(psql / other for psql, other in zip(seconds["psql"], took, strict=True)),
+            "fastest s": min(took),
+            "slowest s": max(took),
+        }
+        for way, took in seconds.items()
+    ]
+    print(report.table(lines))
+    file = report.write("copy", {"rows": asked.rows, "batch": asked.batch, "ways": lines, "seconds": seconds}, asked.json)
+    rates = {str(line["way"]): float(str(line["rows/s"])) for line in lines}
+    print(report.draw(file, bars(f"{asked.rows:,} rows, rows a second", rates, {"psql"})))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ Each round runs, in turn, on one PostgreSQL, into one table with its indexes, se
 
 and prints medians, ratios to psql, and the CPU seconds of each. What was loaded is compared after each run (count, sums of
 price and stock). Where walls differ by less than 10 %, judge by CPU.
+
+`--profile` compares nothing: it loads each format so many times, and draws a flame graph of each process (py-spy, installed
+into a virtualenv under .cache), and what PostgreSQL's sessions were at.
 """
 
 import argparse
@@ -31,12 +34,17 @@ from benchmarks import report
 from benchmarks.chart import bars
 from benchmarks.end_to_end import ways
 from benchmarks.end_to_end.inputs import FORMATS, written
+from benchmarks.profile import profiled
 from tests.support.system import System, start
 
 #: Set for all ways alike.
 CHARGES = {"Books": Decimal("1.50"), "Toys": Decimal("0.10")}
 COLUMNS = "name, category, price, stock, rating, description"
 BASE = "psql"
+#: At least so many times as fast as psql.
+BARS = {"csv": 1.0, "ndjson": 0.95, "json": 0.8, "parquet": 1.05}
+#: CSV, as psql doing the same work.
+BAR_WORK = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +123,43 @@ def summary(found: Mapping[str, list[Run]], rows: int) -> list[dict[str, object]
                 "CPU s": used,
                 "x psql": round(ratio, 2),
                 "x psql work": round(work, 2),
+                "bar": barred(name, ratio, work),
             }
         )
     return made
 
 
+def barred(name: str, ratio: float, work: float) -> str:
+    """The format's bar, and whether it is met."""
+    if name not in BARS:
+        return ""
+    met = ratio >= BARS[name] and (name != "csv" or work >= BAR_WORK)
+    both = f"{BARS[name]}, {BAR_WORK}" if name == "csv" else str(BARS[name])
+    return f"{both} {'met' if met else 'MISSED'}"
+
+
+def profile(system: System, uploads: Mapping[str, str], rounds: int) -> None:
+    """A flame graph of each process, for each format."""
+    for name, upload in uploads.items():
+
+        def load(upload: str = upload) -> None:
+            emptied(system)
+            ways.jobber(system, upload)
+
+        for file in profiled(system, report.FOLDER / "profile", name, load, rounds):
+            print(f"written: {os.path.relpath(file)}", flush=True)
+
+
 def main() -> int:
-    """Measure and print."""
+    """Measure and print; 3 when a bar is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.end_to_end", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--broker", choices=("embedded", "pulsar"), default="embedded")
     parser.add_argument("--executors", type=int, default=1)
     parser.add_argument("--only", default=",".join(FORMATS), help="formats, separated by commas")
+    parser.add_argument("--profile", action="store_true", help="flame graphs instead of figures")
+    parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     formats = asked.only.split(",")
     with tempfile.TemporaryDirectory(prefix="jobber-bench-") as place:
@@ -143,6 +175,9 @@ def main() -> int:
                     session.execute("INSERT INTO products.categories (name, charge) VALUES (%s, %s)", [name, charge])
                 session.execute("ALTER SEQUENCE products.product_ids CACHE 1000")
             uploads = {name: system.client.upload(files[name])["id"] for name in formats}
+            if asked.profile:
+                profile(system, uploads, asked.rounds)
+                return 0
             runs: dict[str, tuple[Callable[[], None], bool]] = {
                 BASE: (lambda: ways.psql(dsn, files["csv"], COLUMNS), False),
                 "psql work": (lambda: ways.psql_work(dsn, files["csv"], COLUMNS), True),
@@ -163,10 +198,11 @@ def main() -> int:
             "ways": lines,
             "runs": {name: [[run.wall, run.cpu] for run in runs] for name, runs in found.items()},
         },
+        asked.json,
     )
     rates = {str(line["way"]): float(str(line["rows/s"])) for line in lines}
     print(report.draw(file, bars(f"{asked.rows:,} rows, rows a second", rates, set(runs) - set(formats))))
-    return 0
+    return 3 if any("MISSED" in str(line["bar"]) for line in lines) else 0
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import psutil
 import uvloop
 
 from benchmarks import drive, report
+from benchmarks.chart import bars
 from tests.support.live import PROGRESS
 from tests.support.system import System, start
 
@@ -40,7 +41,9 @@ def main() -> int:
         finally:
             system.stop()
     print(report.table([results]))
-    print(report.write("followers", results, asked.json))
+    file = report.write("followers", results, asked.json)
+    shown = {name: results[name] for name in ("bytes each", "p50 ms", "last ms")}
+    print(report.draw(file, bars(f"{asked.followers:,} followers of one job", shown)))
     if results["saw the end"] < asked.followers:
         return 1
     return 0 if results["bytes each"] <= BAR_BYTES else 3

@@ -20,6 +20,7 @@ from typing import Any
 import uvloop
 
 from benchmarks import drive, report
+from benchmarks.chart import bars
 from jobber.local.ports import free_port
 from tests.support.system import System, alive, start, until
 
@@ -59,7 +60,9 @@ def main() -> int:
         "rounds": rounds,
         "wrong": wrong,
     }
-    print(report.write("front_door", results, asked.json))
+    file = report.write("front_door", results, asked.json)
+    rates = {f"{row['what']} {number // 2 + 1}": row["accepted/s"] for number, row in enumerate(rounds)}
+    print(report.draw(file, bars("Submissions accepted a second, by round", rates, [name for name in rates if "bare" in name])))
     for line in wrong:
         print(line, file=sys.stderr)
     if wrong:

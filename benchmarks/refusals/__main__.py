@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 from benchmarks import report
+from benchmarks.chart import bars
 from benchmarks.refusals.documents import Attack, attacks
 from tests.support.system import System, start
 
@@ -43,7 +44,9 @@ def main() -> int:
     print(report.table(rows))
     worst = max(row["median ms"] for row in rows) / 1000
     print(f"the slowest refusal takes {worst * 1000:.1f} ms (median of {asked.rounds})")
-    print(report.write("refusals", {"slowest_s": worst, "rows": rows, "wrong": wrong}, asked.json))
+    file = report.write("refusals", {"slowest_s": worst, "rows": rows, "wrong": wrong}, asked.json)
+    shown = {f"{row['request']}, {row['of']}": row["median ms"] for row in rows}
+    print(report.draw(file, bars("Milliseconds until a refusal", shown, [name for name in shown if PEER.name in name])))
     for line in wrong:
         print(line, file=sys.stderr)
     return 1 if wrong else 0 if worst <= BAR else 3

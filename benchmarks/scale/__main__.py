@@ -33,6 +33,8 @@ USUAL = 1_000_000
 WARM = 20_000
 #: Rows a second within this share of the usual size's are flat; memory may be so much more.
 BAR_RATE, BAR_MEMORY = 0.9, 1.25
+#: The last first job may take so many times what it would in turns; the window was filled when only the first users had come.
+BAR_FAIR = 2.0
 
 
 def prepared(system: System) -> None:
@@ -102,8 +104,18 @@ def flat(sizes: Sequence[Mapping[str, float]]) -> list[str]:
     return told
 
 
+def unfair(queues: Sequence[Mapping[str, float]]) -> list[str]:
+    """Whether somebody's first job waited for others' later ones."""
+    return [
+        f"{line['users']:,} users: the last first job took {line['slowest first s']:.1f} s;"
+        f" in turns {line['fair would be s']:.1f}"
+        for line in queues
+        if line["slowest first s"] > BAR_FAIR * line["fair would be s"]
+    ]
+
+
 def main() -> int:
-    """Measure and print; 3 when it is not flat."""
+    """Measure and print; 3 when it is not flat, or not fair."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=numbers, default=[100_000, USUAL, 10_000_000])
     parser.add_argument("--long", action="store_true", help="50 M rows, too")
@@ -139,8 +151,9 @@ def main() -> int:
                 system.stop()
     print("", *(report.table(shown(part)) for part in results.values() if part), sep="\n\n")
     told = flat(results.get("rows", []))
-    print("Not flat:" if told else "Flat.", *told, sep="\n  ")
-    file = report.write("scale", results | {"not flat": told, "executor rows": asked.executor_rows}, asked.json)
+    told += unfair(results.get("queue", []))
+    print("Bars that are missed:" if told else "Flat and fair.", *told, sep="\n  ")
+    file = report.write("scale", results | {"missed": told, "executor rows": asked.executor_rows}, asked.json)
     if results.get("rows"):
         rates = {"1000 rows/s": [(line["rows"], line["rows/s"] / 1000) for line in results["rows"]]}
         memory = {

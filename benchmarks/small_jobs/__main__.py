@@ -23,6 +23,7 @@ import psycopg
 import uvloop
 
 from benchmarks import drive, report
+from benchmarks.chart import bars
 from tests.support.live import PROGRESS, Live
 from tests.support.system import System, start
 
@@ -62,9 +63,10 @@ def main() -> int:
         finally:
             system.stop()
     print(report.table(lone), report.table(sustained), sep="\n\n")
-    print(
-        report.write("small_jobs", {"broker": asked.broker, "lone": lone, "sustained": sustained, "wrong": wrong}, asked.json)
-    )
+    results = {"broker": asked.broker, "lone": lone, "sustained": sustained, "wrong": wrong}
+    file = report.write("small_jobs", results, asked.json)
+    rates = {f"{row['records']} records, {row['clients']} clients": row["finished/s"] for row in sustained}
+    print(report.draw(file, bars("Jobs finished a second", rates)))
     for line in wrong:
         print(line, file=sys.stderr)
     return 1 if wrong else 3 if missed(lone, sustained, asked.broker) else 0

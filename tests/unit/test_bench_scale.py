@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import memory
 from benchmarks.scale import loads
-from benchmarks.scale.__main__ import flat
+from benchmarks.scale.__main__ import flat, unfair
 from benchmarks.scale.figures import GUIDE, MARKS, figures
 
 USUAL = {"rows": 1_000_000, "rows/s": 700_000.0, "jobs MiB": 100.0, "executor MiB": 400.0}
@@ -29,6 +29,12 @@ def test_flat_is_within_the_bars(line: dict[str, float], what: list[str]) -> Non
     assert len(told) == len(what)
     assert all(part in sentence for part, sentence in zip(what, told, strict=True))
     assert flat([line]) == []
+
+
+def test_fair_is_a_first_job_for_everybody_before_second_ones() -> None:
+    line = {"users": 1000, "slowest first s": 6.4, "fair would be s": 3.2}
+    assert unfair([line]) == []
+    assert "took 6.5 s; in turns 3.2" in unfair([line | {"slowest first s": 6.5}])[0]
 
 
 def test_what_a_core_gets_through_and_how_many_of_others_it_keeps_up_with() -> None:

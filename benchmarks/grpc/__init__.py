@@ -1,0 +1,1 @@
+"""What gRPC costs between executor and products."""

@@ -1,0 +1,1 @@
+"""Where the CPU of a load goes before PostgreSQL: step by step, by format."""

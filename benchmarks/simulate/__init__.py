@@ -1,0 +1,1 @@
+"""What more machines would do: a model of the measured parts."""
