@@ -1,6 +1,5 @@
 """The GraphQL types of jobs; api/jobs/schema.graphql is their snapshot."""
 
-import hashlib
 from typing import Any, Literal
 
 import graphene
@@ -111,6 +110,11 @@ class ResultFile(graphene.ObjectType):
     sha256 = graphene.String(required=True)
     expires_at = graphene.Field(DateTime, required=True)
 
+    async def resolve_sha256(root: Any, info: graphene.ResolveInfo) -> str:
+        """Only when it is asked for: the whole file is made for it, once when the job has ended."""
+        context: Context = info.context
+        return await context.rejects.sha256(root.row.id, root.kind, root.form, ended=root.row.state.terminal)
+
 
 class RowErrorEdge(graphene.ObjectType):
     """A place in a job's errors."""
@@ -127,7 +131,7 @@ class RowErrorConnection(graphene.ObjectType):
     total_count = Long(required=True)
 
     async def resolve_total_count(root: Any, info: graphene.ResolveInfo) -> int:
-        """Counted only when asked for: it reads all blocks."""
+        """Counted only when asked for."""
         context: Context = info.context
         return await context.rejects.count(root.job_id)
 
@@ -243,15 +247,13 @@ class Job(graphene.ObjectType):
         computed = job_type is not None and job_type.target is None
         if not (outcome == "REJECTED" or (outcome == "INSERTED" and computed)):
             return None
-        digest = hashlib.sha256()
-        async for chunk in context.rejects.download(row.id, kind, Format(format)):
-            digest.update(chunk)
-        return ResultFile(
+        file = ResultFile(
             rows=row.tally.rejected if kind == "rejects" else row.tally.inserted,
             url=f"{context.base_url}/jobs/{row.id}/{kind}.{format.lower()}",
-            sha256=digest.hexdigest(),
             expires_at=context.expires(row),
         )
+        file.row, file.kind, file.form = row, kind, Format(format)
+        return file
 
 
 class JobEdge(graphene.ObjectType):

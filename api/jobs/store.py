@@ -38,6 +38,12 @@ INSERT_BATCHES: LiteralString = """
            WITH ORDINALITY AS b(o, l, f, r, d, p, n)
 """
 
+#: A block begins with the length of its head.
+HEADS: LiteralString = """
+    SELECT batch_no, substring(rejects FROM 5 FOR ('x' || encode(substring(rejects FOR 4), 'hex'))::bit(32)::integer)
+      FROM jobs.receipts WHERE job_id = %s AND batch_no > %s AND rejects <> '' ORDER BY batch_no LIMIT %s
+"""
+
 
 class Store:
     """Jobs and uploads in the `jobs` schema."""
@@ -230,6 +236,25 @@ class Store:
         )
         async with checkout(self.pool) as connection:
             cursor = await connection.execute(query, [job_id, after_batch, most])
+            return [(number, bytes(block)) for number, block in await cursor.fetchall()]
+
+    async def heads(self, job_id: str, after_batch: int, most: int | None) -> list[tuple[int, bytes]]:
+        """What blocks of rejects come to (operators.rejects), by batch_no, from behind `after_batch`, at most so many.
+
+        The blocks themselves, which PostgreSQL keeps apart from their rows and in pieces, are not read.
+        """
+        async with checkout(self.pool) as connection:
+            cursor = await connection.execute(HEADS, [job_id, after_batch, most])
+            return [(number, bytes(head)) for number, head in await cursor.fetchall()]
+
+    async def blocks_of(self, job_id: str, numbers: Sequence[int]) -> list[tuple[int, bytes]]:
+        """The blocks of rejects of these batches, by batch_no."""
+        async with checkout(self.pool) as connection:
+            cursor = await connection.execute(
+                "SELECT batch_no, rejects FROM jobs.receipts WHERE job_id = %s AND batch_no = ANY (%s) AND rejects <> ''"
+                " ORDER BY batch_no",
+                [job_id, list(numbers)],
+            )
             return [(number, bytes(block)) for number, block in await cursor.fetchall()]
 
     async def layout(self, job_id: str) -> bytes | None:
