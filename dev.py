@@ -45,6 +45,10 @@ GENERATED = (
     ("dashboard", "deploy/grafana/generate_dashboard.py"),
     ("chart README", "deploy/generate_chart_readme.py"),
 )
+#: A third of the tests' time is waiting, for a process to start or a lease to run out: two sessions of pytest share CI's two
+#: cores. Each has its own PostgreSQL, folders and ports, and all tests of a file run in one of them, in the order of the files:
+#: those that take longest (e2e, integration) come first. With -n 0 there is one session, which can be debugged.
+WORKERS = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 CHECKS = (
     ("format", ("ruff", "format", "--check", "."), "python dev.py format"),
     ("lint", ("ruff", "check", "."), "python dev.py format mends most of it"),
@@ -234,10 +238,10 @@ def module(name: str, arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Every check, then every test that needs neither Pulsar nor minutes. Arguments go to pytest."""
+    """Every check, then every test that needs neither Pulsar nor minutes. Arguments go to pytest; the last -n counts."""
     failed = check(CHECKS)
     marker = [] if "-m" in arguments else ["-m", "not pulsar and not campaign and not long"]
-    tests = subprocess.call(python("-m", "pytest", *marker, *arguments), cwd=ROOT)
+    tests = subprocess.call(python("-m", "pytest", *WORKERS, *marker, *arguments), cwd=ROOT)
     return failed or tests
 
 

@@ -30,27 +30,26 @@ def pytest_configure(config: pytest.Config) -> None:
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A real server for the whole session."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
-    server.start()
+    # No test takes the machine's power away: without fsync a database is made in half the time.
+    server.start("fsync=off", "full_page_writes=off")
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="session")
-def clone(postgres: EmbeddedPostgres) -> Iterator[Callable[[str], str]]:
-    """`clone(template)` answers the DSN of a new database, made from the database `template` (no sessions on it)."""
-    made: list[str] = []
+def clone(postgres: EmbeddedPostgres) -> Callable[[str], str]:
+    """`clone(template)` answers the DSN of a new database, made from the database `template` (no sessions on it).
+
+    Databases go with their server: dropping hundreds of them would take longer than making them.
+    """
 
     def make(template: str = "template1") -> str:
         name = f"test_{next(_numbers)}"
         with psycopg.connect(postgres.dsn, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        made.append(name)
         return postgres.dsn.rsplit("/", 1)[0] + f"/{name}"
 
-    yield make
-    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
-        for name in made:
-            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    return make
 
 
 @pytest.fixture

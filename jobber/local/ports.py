@@ -4,6 +4,7 @@ import contextlib
 import errno
 import random
 import socket
+import sys
 from collections.abc import Iterable, Mapping
 
 from jobber.errors import InvalidState
@@ -19,6 +20,9 @@ DEFAULTS: Mapping[str, Mapping[str, int]] = {
 #: Where free ports are looked for: below those from which systems take the ports of outgoing connections. One of those may be
 #: somebody's connection by the time that a service which ended is started again, and then the service cannot have it back.
 FREE = range(20_000, 32_768)
+
+#: Of ports that were found: sockets by which other processes know, for as long as this one lives.
+_marks: list[int] = []
 
 
 def allot(replicas: Mapping[str, int], *, automatic: bool, host: str) -> dict[str, list[dict[str, int]]]:
@@ -70,11 +74,30 @@ def _anywhere(host: str) -> socket.socket:
     """Listening on a free port. Raises OSError when `host` is no address of this machine, or all are taken."""
     ports = random.sample(FREE, len(FREE))
     while True:
+        port = ports.pop()
         try:
-            return _listening(host, ports.pop())
+            found = _listening(host, port)
+            try:
+                _mark(port)
+            except OSError:
+                found.close()
+                raise
+            return found
         except OSError as fault:
             if fault.errno != errno.EADDRINUSE or not ports:
                 raise
+
+
+def _mark(port: int) -> None:
+    """Let no other process find this port: its service listens there only later, and not while it is started again.
+
+    A name that no file has, which goes with the process (unix(7)); only Linux has those. Raises OSError when there is one.
+    """
+    if sys.platform != "linux":
+        return
+    with socket.socket(socket.AF_UNIX) as mark:
+        mark.bind(f"\0jobber port {port}")
+        _marks.append(mark.detach())
 
 
 def _listening(host: str, port: int) -> socket.socket:

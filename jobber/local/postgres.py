@@ -22,6 +22,8 @@ from jobber.local.ports import free_port
 SYSTEM_USER = "embedded_postgres"
 SUPERUSER = "jobber"
 DATABASE = "jobber"
+#: Times that its user is looked for: while another process makes it, useradd finds its files locked.
+MAKING_USER = 30
 
 
 class EmbeddedPostgres:
@@ -211,12 +213,14 @@ def binaries() -> Path:
 
 
 def _system_user(name: str) -> pwd.struct_passwd:
-    """The account, made when missing; only root gets here."""
-    try:
-        return pwd.getpwnam(name)
-    except KeyError:
-        subprocess.run(["useradd", "--system", "--shell", "/usr/sbin/nologin", name], check=True, capture_output=True)
-        return pwd.getpwnam(name)
+    """The account, made when missing; only root gets here. Others may be making it at the same time."""
+    for _ in range(MAKING_USER):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+        made = subprocess.run(["useradd", "--system", "--shell", "/usr/sbin/nologin", name], capture_output=True, text=True)
+        if made.returncode:
+            time.sleep(0.1)
+    raise Unavailable(f"PostgreSQL needs a user {name}, who cannot be made: {made.stderr.strip()}")
 
 
 def _let_through(path: Path) -> None:

@@ -366,7 +366,8 @@ async def test_a_stream_that_stalls_is_given_up(products: Products, monkeypatch:
     assert products.sql("SELECT count(*) FROM products.ledger") == [(0,)]
 
 
-async def test_a_database_that_is_away_is_unavailable_and_comes_back(tmp_path: Path) -> None:
+async def test_a_database_that_is_away_is_unavailable_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.database.CHECKOUT_TIMEOUT", 1)
     server = EmbeddedPostgres(tmp_path / "postgres")
     server.start()
     try:

@@ -17,20 +17,30 @@ import psycopg
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from api.products import ledger
 from api.products.main import SERVICE
 from jobber.ids import uuid7
 from protos.jobber.products.v1 import products_pb2 as pb
 from tests.support.products import METADATA, SECRET, Sent, connected, frame, messages
 
+#: The service, more impatient than it is shipped: who closes a job waits for less long, and ends a stalled COPY earlier.
+IMPATIENT = """
+from api.products.ledger import Ledger
+from api.products.main import main
+
+Ledger.__init__.__kwdefaults__.update(lock_timeout=0.5, stalled_after=1.5)
+main()
+"""
+
 
 class Process:
     """`python -m api.products.main` on free ports."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, *program: str) -> None:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("JOBBER_")}
         ports = {"JOBBER_HTTP_PORT": "0", "JOBBER_GRPC_PORT": "0", "JOBBER_GRACE": "5"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "api.products.main"],
+            [sys.executable, *(program or ("-m", "api.products.main"))],
             env=kept | ports | {"DATABASE_URL": dsn, "JWT_SECRET": SECRET},
             stderr=subprocess.PIPE,
             text=True,
@@ -57,8 +67,8 @@ class Process:
 
 
 @contextlib.contextmanager
-def running(dsn: str) -> Iterator[Process]:
-    process = Process(dsn)
+def running(dsn: str, *program: str) -> Iterator[Process]:
+    process = Process(dsn, *program)
     try:
         yield process
     finally:
@@ -155,7 +165,8 @@ async def test_kill_9_in_mid_load_leaves_nothing_behind_and_the_next_try_is_exac
 async def test_a_replica_that_is_stopped_in_mid_load_does_not_hold_up_a_close_for_ever(database: str) -> None:
     """SIGSTOP: its transaction was waiting for the lock and gets it; its COPY then waits for rows that never come."""
     job = uuid7()
-    with running(database) as zombie, running(database) as healthy:
+    assert ledger.LOCK_TIMEOUT * ledger.CLOSE_TRIES > ledger.STALLED_AFTER
+    with running(database) as zombie, running(database, "-c", IMPATIENT) as healthy:
         async with connected(zombie.grpc) as stub, connected(healthy.grpc) as other:
             with psycopg.connect(database) as session:
                 session.execute("LOCK TABLE products.products IN SHARE ROW EXCLUSIVE MODE")

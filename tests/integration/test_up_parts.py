@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -14,11 +15,11 @@ from typing import Any
 import pytest
 
 from jobber.errors import InvalidState, NotFound, Unavailable
-from jobber.local import child, ports, processes
+from jobber.local import child, ports, postgres, processes
 from jobber.local.home import Home
 from jobber.local.processes import Keeper, Service, rotate
 from jobber.local.up import Options, Up
-from tests.support.system import alive, until
+from tests.support.system import alive, surroundings, until
 
 
 class Ends:
@@ -197,6 +198,40 @@ def test_a_port_that_is_taken_is_never_given(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(ports, "FREE", range(number, number + 1))
         with pytest.raises(OSError, match="in use"):
             ports.free_port()
+
+
+def test_a_port_that_another_process_found_is_not_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing listens there yet: two that start at once would both give it to a service."""
+    found = "from jobber.local.ports import free_port; print(free_port(), flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", found], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=surroundings()
+    ) as other:
+        assert other.stdout
+        number = int(other.stdout.readline())
+        assert ports.is_free("127.0.0.1", number)
+        monkeypatch.setattr(ports, "FREE", range(number, number + 1))
+        with pytest.raises(OSError, match="in use"):
+            ports.free_port()
+        other.communicate("\n")
+    assert ports.free_port() == number
+
+
+def test_the_database_s_user_may_be_made_by_two_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one makes it, useradd finds its files locked for the other."""
+    account, looks = pwd.getpwuid(os.getuid()), iter((False, False, True))
+
+    def look(name: str) -> pwd.struct_passwd:
+        if not next(looks):
+            raise KeyError(name)
+        return account
+
+    monkeypatch.setattr(pwd, "getpwnam", look)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, "", "cannot lock /etc/passwd"))
+    assert postgres._system_user("somebody") == account
+    looks = iter((False, False, False))
+    monkeypatch.setattr(postgres, "MAKING_USER", 3)
+    with pytest.raises(Unavailable, match="cannot lock"):
+        postgres._system_user("somebody")
 
 
 def test_the_data_folder_is_held_by_one(tmp_path: Path) -> None:
