@@ -5,7 +5,7 @@ import sys
 
 from pydantic import ValidationError
 
-from jobber import tracing
+from jobber import memory, tracing
 from jobber.credentials import service_token
 from jobber.errors import JobberError
 from jobber.log import configure, event, hide
@@ -15,6 +15,7 @@ from pipelines.process import spare_memory
 
 def main() -> None:
     """Load batches, and plan inputs in a child process, until SIGTERM."""
+    memory.keep_freed()
     try:
         settings, transport = ExecutorSettings(), TransportSettings()
     except ValidationError as fault:

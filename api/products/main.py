@@ -13,6 +13,7 @@ from api.products.ledger import Ledger
 from api.products.load import Budget, Loader
 from api.products.publish import PUBLISHING
 from api.products.store import Store
+from jobber import memory
 from jobber.settings import ProductsSettings
 
 #: Connections for single products and categories; apart from the loads', so that neither waits for the other.
@@ -71,6 +72,7 @@ async def serve(settings: ProductsSettings) -> None:
 
 def main() -> None:
     """Read the environment and serve."""
+    memory.keep_freed()
     start("products", ProductsSettings, serve)
 
 
