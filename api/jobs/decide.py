@@ -91,13 +91,16 @@ class Hungry:
     batches: int
     #: Batches that are with executors.
     outstanding: int
+    #: It has a rate: of it goes one batch at a time.
+    paced: bool = False
 
 
 def choose(jobs: Sequence[Hungry], *, room: int, job_window: int) -> list[tuple[str, int]]:
     """The batches to dispatch next, as (job, batch_no), in order; at most `room`.
 
     Higher priority first. Within one priority, owners take turns, and an owner's jobs take turns: the k-th turn of every
-    owner comes before the (k+1)-th of any. No job has more than `job_window` batches with executors.
+    owner comes before the (k+1)-th of any. No job has more than `job_window` batches with executors, and one with a rate gets
+    one batch.
     """
     turns: list[tuple[int, int, int, str, int]] = []
     by_owner: dict[tuple[int, str], list[Hungry]] = defaultdict(list)
@@ -106,7 +109,7 @@ def choose(jobs: Sequence[Hungry], *, room: int, job_window: int) -> list[tuple[
     for (priority, _), owned in by_owner.items():
         rounds: list[tuple[int, int, str, int]] = []
         for job in owned:
-            free = min(job_window - job.outstanding, job.batches - job.next_batch, room)
+            free = min(job_window - job.outstanding, job.batches - job.next_batch, 1 if job.paced else room)
             # A job that has batches out already has had that many turns.
             rounds.extend((job.outstanding + k, job.number, job.job_id, job.next_batch + k) for k in range(max(free, 0)))
         rounds.sort()

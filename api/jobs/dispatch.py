@@ -73,6 +73,8 @@ class Dispatcher:
         self._complete = asyncio.Event()
         #: Jobs that this replica publishes now.
         self._publishing: set[str] = set()
+        #: Seconds until a job with a rate has its next batch; found in the last rounds.
+        self._paced: list[float] = []
 
     def wake(self) -> None:
         """There may be something to dispatch, to publish or to close."""
@@ -97,6 +99,10 @@ class Dispatcher:
                 # A round takes all that it has room for: only a full one may have left something.
                 while await self.round() >= self._window:
                     pass
+                # Else the next sweep would let it out, up to a second late. Another replica's timers, or none, do no harm.
+                for seconds in self._paced:
+                    asyncio.get_running_loop().call_later(seconds, self._awake.set)
+                self._paced.clear()
             except Exception as fault:
                 _report("dispatch", fault)
                 await asyncio.sleep(0.2)
@@ -145,6 +151,7 @@ class Dispatcher:
                 upto = {job_id: number + 1 for job_id, number in chosen}  # a job's batches come in order: the last one counts
                 started = await turn.start(upto, {job: lookups[job] for job in upto if job in lookups})
                 tickets += await turn.issue([item for item in chosen if item[0] in started])
+                self._paced += [seconds for seconds in started.values() if seconds > 0]
             if tickets:
                 faults.point("dispatch.before_commit")
         if tickets:

@@ -22,7 +22,9 @@ class LoadOptions(graphene.InputObjectType):
     atomicity = graphene.InputField(Atomicity, default_value="BATCH")
     max_errors = Long()
     max_error_ratio = graphene.Float()
-    max_rows_per_second = graphene.Int()
+    max_rows_per_second = graphene.Int(
+        description="Records are let out no faster than this, over all replicas; at once at most a batch of about a second."
+    )
     priority = graphene.InputField(Priority, default_value="NORMAL")
     run_at = DateTime()
     webhook_url = graphene.String()

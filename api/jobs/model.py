@@ -44,6 +44,8 @@ class Submission:
     writing: Writing = PLAIN
     #: Where the job's trace begins.
     traceparent: str | None = None
+    #: No more rows than this are let out a second.
+    max_rows_per_second: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,10 @@ LOCK: LiteralString = """
 """
 JOB: LiteralString = """
     INSERT INTO jobs.jobs (id, owner_id, name, args, input_options, payload_sha256, upload_id, blob_key, blob_bytes, max_errors,
-                           max_error_ratio, priority, mode, keys, dry_run, whole, state, parent_id, traceparent)
+                           max_error_ratio, max_rows_per_second, priority, mode, keys, dry_run, whole, state, parent_id,
+                           traceparent)
     SELECT %(child)s, owner_id, name, args, %(options)s, %(payload)s, %(upload_id)s, %(key)s, %(bytes)s, max_errors,
-           max_error_ratio, priority, mode, keys, dry_run, whole, 'QUEUED', id, %(traceparent)s::text
+           max_error_ratio, max_rows_per_second, priority, mode, keys, dry_run, whole, 'QUEUED', id, %(traceparent)s::text
       FROM jobs.jobs WHERE id = %(id)s
 """
 NOTHING = "There is no such job, or it is not yours."

@@ -29,11 +29,11 @@ LEFT: LiteralString = """
 #: The charges are those of its own start, as for any job.
 JOB: LiteralString = """
     INSERT INTO jobs.jobs (id, owner_id, name, args, input_options, payload_sha256, inline_data, upload_id, blob_key,
-                           blob_bytes, max_errors, max_error_ratio, priority, mode, keys, dry_run, whole, state, warnings,
-                           layout, plan_blob, total, batches, lane, parent_id, attempt, traceparent)
+                           blob_bytes, max_errors, max_error_ratio, max_rows_per_second, priority, mode, keys, dry_run,
+                           whole, state, warnings, layout, plan_blob, total, batches, lane, parent_id, attempt, traceparent)
     SELECT %(child)s, owner_id, name, args, input_options, payload_sha256, inline_data, upload_id, blob_key, blob_bytes,
-           max_errors, max_error_ratio, priority, mode, keys, dry_run, whole, 'QUEUED', warnings, layout, plan_blob,
-           %(total)s, %(batches)s,
+           max_errors, max_error_ratio, max_rows_per_second, priority, mode, keys, dry_run, whole, 'QUEUED', warnings,
+           layout, plan_blob, %(total)s, %(batches)s,
            CASE WHEN %(batches)s::integer IS NULL THEN NULL WHEN %(batches)s <= 1 THEN 'fast' ELSE 'bulk' END, id, attempt + 1,
            %(traceparent)s::text
       FROM jobs.jobs WHERE id = %(id)s

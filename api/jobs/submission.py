@@ -32,6 +32,8 @@ from operators.plan.survey import Survey
 
 #: Names of a job, a file or a key that are longer than this are no names.
 MAX_NAME = 255
+#: Rows of a batch of the slowest job: a batch costs as much as thousands of rows, and a plan of millions is none.
+FEWEST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class Desk:
             actor=asked.actor,
             writing=writing,
             traceparent=tracing.parent(),
+            max_rows_per_second=(asked.options or {}).get("max_rows_per_second"),
         )
         try:
             # One with a blob locks rows of others: it goes alone.
@@ -249,9 +252,12 @@ def _refuse(name: str) -> None:
 
 def _options(asked: Asked, settings: JobsSettings) -> tuple[InputOptions, Limits, int]:
     given = {key: value for key, value in (asked.options or {}).items() if value is not None}
-    for later in ("max_rows_per_second", "run_at", "webhook_url"):
+    for later, name in (("run_at", "runAt"), ("webhook_url", "webhookUrl")):
         if given.get(later):
-            raise InvalidData(f"The option {later} is not served by this version.")
+            raise InvalidData(f"The option {name} is not served by this version.")
+    rate = given.get("max_rows_per_second")
+    if rate is not None and rate < 1:
+        raise InvalidData("maxRowsPerSecond must be at least 1; leave it out for as many rows as there is room for.")
     for single in ("delimiter", "quote"):
         value = given.get(single)
         if value is not None and (len(value) != 1 or not value.isascii() or value in "\r\n\0"):
@@ -277,7 +283,8 @@ def _options(asked: Asked, settings: JobsSettings) -> tuple[InputOptions, Limits
         encoding=encoding,
         mapping=mapping,
         batch_bytes=settings.batch_bytes,
-        batch_rows=settings.batch_rows,
+        # What goes out at once is a batch: about a second's worth of rows.
+        batch_rows=settings.batch_rows if rate is None else min(settings.batch_rows, max(rate, FEWEST)),
     )
     priority = {"LOW": 0, "NORMAL": 1, "HIGH": 2}[given.get("priority", "NORMAL")]
     return options, Limits(errors, ratio), priority

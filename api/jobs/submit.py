@@ -24,21 +24,22 @@ INSERT_JOBS: LiteralString = """
     SELECT * FROM unnest(%(id)s::uuid[], %(owner_id)s::uuid[], %(name)s::text[], %(args)b::bytea[], %(input_options)b::bytea[],
                          %(idempotency_key)s::text[], %(payload_sha256)b::bytea[], %(inline)b::bytea[], %(upload_id)s::uuid[],
                          %(blob_key)s::text[], %(blob_bytes)s::bigint[], %(max_errors)s::bigint[],
-                         %(max_error_ratio)s::float8[], %(priority)s::smallint[], %(mode)s::text[], %(keys)s::text[],
-                         %(dry_run)s::boolean[], %(whole)s::boolean[], %(state)s::text[], %(error)s::text[],
-                         %(warnings)s::text[], %(layout)b::bytea[], %(total)s::bigint[], %(batches)s::integer[],
-                         %(lane)s::text[], %(traceparent)s::text[], %(ended)s::boolean[], %(actor_id)s::uuid[],
-                         %(actor)s::text[], %(detail)s::text[])
+                         %(max_error_ratio)s::float8[], %(max_rows_per_second)s::integer[], %(priority)s::smallint[],
+                         %(mode)s::text[], %(keys)s::text[], %(dry_run)s::boolean[], %(whole)s::boolean[],
+                         %(state)s::text[], %(error)s::text[], %(warnings)s::text[], %(layout)b::bytea[],
+                         %(total)s::bigint[], %(batches)s::integer[], %(lane)s::text[], %(traceparent)s::text[],
+                         %(ended)s::boolean[], %(actor_id)s::uuid[], %(actor)s::text[], %(detail)s::text[])
              WITH ORDINALITY
           AS given (id, owner_id, name, args, input_options, idempotency_key, payload_sha256, inline_data, upload_id, blob_key,
-                    blob_bytes, max_errors, max_error_ratio, priority, mode, keys, dry_run, whole, state, error, warnings,
-                    layout, total, batches, lane, traceparent, ended, actor_id, actor, detail, place)),
+                    blob_bytes, max_errors, max_error_ratio, max_rows_per_second, priority, mode, keys, dry_run, whole, state,
+                    error, warnings, layout, total, batches, lane, traceparent, ended, actor_id, actor, detail, place)),
     made AS (
     INSERT INTO jobs.jobs (id, owner_id, name, args, input_options, idempotency_key, payload_sha256, inline_data, upload_id,
-                           blob_key, blob_bytes, max_errors, max_error_ratio, priority, mode, keys, dry_run, whole, state,
-                           error, warnings, layout, total, batches, lane, traceparent, started_at, ended_at)
+                           blob_key, blob_bytes, max_errors, max_error_ratio, max_rows_per_second, priority, mode, keys,
+                           dry_run, whole, state, error, warnings, layout, total, batches, lane, traceparent, started_at,
+                           ended_at)
     SELECT id, owner_id, name, args, input_options, idempotency_key, payload_sha256, inline_data, upload_id, blob_key,
-           blob_bytes, max_errors, max_error_ratio, priority, mode,
+           blob_bytes, max_errors, max_error_ratio, max_rows_per_second, priority, mode,
            CASE WHEN keys IS NULL THEN '{}' ELSE ARRAY(SELECT json_array_elements_text(keys::json)) END, dry_run, whole, state,
            error, CASE WHEN warnings IS NULL THEN '{}' ELSE ARRAY(SELECT json_array_elements_text(warnings::json)) END,
            layout, total, batches, lane, traceparent,
@@ -138,6 +139,7 @@ def _job_row(asked: Submission) -> dict[str, Any]:
         "blob_bytes": blob.size if blob else None,
         "max_errors": asked.limits.max_errors,
         "max_error_ratio": asked.limits.max_error_ratio,
+        "max_rows_per_second": asked.max_rows_per_second,
         "priority": asked.priority,
         "mode": str(asked.writing.mode),
         # unnest would take the texts of all jobs for one list.

@@ -19,8 +19,12 @@ PLAN_LEASE = 30.0
 #: An owner after the other, and of each the jobs that come first: what a round costs does not grow with what waits.
 CANDIDATES: LiteralString = """
     WITH RECURSIVE hungry AS NOT MATERIALIZED (
-        SELECT id, owner_id, priority, number, next_batch, batches, name, lane, lookups_id FROM jobs.jobs
-         WHERE state IN ('QUEUED', 'RUNNING') AND batches IS NOT NULL AND next_batch < batches),
+        SELECT id, owner_id, priority, number, next_batch, batches, name, lane, lookups_id,
+               max_rows_per_second IS NOT NULL AS paced
+          FROM jobs.jobs
+         WHERE state IN ('QUEUED', 'RUNNING') AND batches IS NOT NULL AND next_batch < batches
+           -- Stable: with a volatile clock_timestamp() the rows would be collected before they are looked through.
+           AND (paced_until IS NULL OR paced_until <= statement_timestamp())),
     owners AS (
         (SELECT owner_id FROM hungry ORDER BY owner_id LIMIT 1)
          UNION ALL
@@ -30,9 +34,9 @@ CANDIDATES: LiteralString = """
            (SELECT count(*) FROM jobs.batches b WHERE b.job_id = first.id AND b.dispatch_no > 0 AND NOT b.settled),
            -- Not those of paused jobs, which are with nobody: they would keep the window from all other jobs.
            (SELECT count(*) FROM jobs.batches b JOIN jobs.jobs j ON j.id = b.job_id
-             WHERE b.dispatch_no > 0 AND NOT b.settled AND j.state = 'RUNNING')
+             WHERE b.dispatch_no > 0 AND NOT b.settled AND j.state = 'RUNNING'), paced
       FROM owners o
-     CROSS JOIN LATERAL (SELECT id, priority, number, next_batch, batches, name, lane, lookups_id FROM hungry h
+     CROSS JOIN LATERAL (SELECT id, priority, number, next_batch, batches, name, lane, lookups_id, paced FROM hungry h
                           WHERE h.owner_id = o.owner_id ORDER BY priority DESC, number LIMIT %s) first
 """
 
@@ -71,25 +75,34 @@ class Turn:
         cursor = await self._connection.execute(CANDIDATES, [most])
         rows = await cursor.fetchall()
         found = [
-            Candidate(Hungry(row[0], row[1], row[2], row[3], row[4], row[5], row[9]), row[6], row[7], row[8]) for row in rows
+            Candidate(Hungry(row[0], row[1], row[2], row[3], row[4], row[5], row[9], row[11]), row[6], row[7], row[8])
+            for row in rows
         ]
         return found, rows[0][10] if rows else 0
 
-    async def start(self, upto: dict[str, int], lookups: dict[str, int]) -> set[str]:
-        """Move the jobs' `next_batch`, start those that wait, and freeze their lookups; answer those that may be dispatched."""
+    async def start(self, upto: dict[str, int], lookups: dict[str, int]) -> dict[str, float]:
+        """Move the jobs' `next_batch`, start those that wait, and freeze their lookups.
+
+        Answers those that may be dispatched, with the seconds after which there may be more of them: what is let out of a job
+        with a rate keeps its next batch back for as long as its rows take. What is issued again was let out before.
+        """
         ids = sorted(upto)
         await self._connection.execute("SELECT 1 FROM jobs.jobs WHERE id = ANY (%s::uuid[]) ORDER BY id FOR UPDATE", [ids])
         cursor = await self._connection.execute(
             """UPDATE jobs.jobs j
                   SET next_batch = d.upto, lookups_id = coalesce(j.lookups_id, d.lookups),
                       changes = j.changes + (j.state <> 'RUNNING')::integer, state = 'RUNNING',
-                      started_at = coalesce(j.started_at, clock_timestamp())
+                      started_at = coalesce(j.started_at, clock_timestamp()),
+                      paced_until = CASE WHEN j.max_rows_per_second IS NOT NULL THEN
+                          clock_timestamp() + interval '1 second' / j.max_rows_per_second
+                              * (SELECT coalesce(sum(b.rows), 0) FROM jobs.batches b
+                                  WHERE b.job_id = j.id AND b.batch_no >= j.next_batch AND b.batch_no < d.upto) END
                  FROM unnest(%s::uuid[], %s::integer[], %s::bigint[]) AS d(id, upto, lookups)
                 WHERE j.id = d.id AND j.state IN ('QUEUED', 'RUNNING')
-            RETURNING j.id::text""",
+            RETURNING j.id::text, coalesce(extract(epoch FROM j.paced_until - clock_timestamp()), 0)::float8""",
             [ids, [upto[job] for job in ids], [lookups.get(job) for job in ids]],
         )
-        return {row[0] for row in await cursor.fetchall()}
+        return dict(await cursor.fetchall())
 
     async def issue(self, batches: Sequence[tuple[str, int]]) -> list[Ticket]:
         """Number a dispatch of each batch that has no receipt, in the order given."""

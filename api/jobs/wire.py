@@ -7,7 +7,7 @@ import msgspec
 from api.jobs.work import Claimed, Spec
 from jobber.errors import InvalidData
 from jobber.ids import is_id
-from jobber.model import BatchKey, Layout, Plan, PlannedBatch, Receipt
+from jobber.model import BatchKey, InputOptions, Layout, Plan, PlannedBatch, Receipt
 from protos.jobber.jobs.v1 import jobs_pb2 as pb
 from protos.jobber.v1 import receipt_pb2
 
@@ -74,11 +74,14 @@ def spec_to(spec: Spec) -> pb.JobSpec:
 
 
 def plan_task_to(spec: Spec, attempt: int, batch_bytes: int, batch_rows: int) -> pb.PlanTask:
-    """A job to plan; its source is the whole input."""
+    """A job to plan; its source is the whole input. Its batches may have fewer rows than those of others."""
+    told = msgspec.json.decode(spec.layout, type=InputOptions)
     source = pb.Source(blob=pb.BlobRange(key=spec.blob_key or ""))
     if spec.inline is not None:
         source = pb.Source(inline=spec.inline)
-    return pb.PlanTask(job=spec_to(spec), attempt=attempt, source=source, batch_bytes=batch_bytes, batch_rows=batch_rows)
+    return pb.PlanTask(
+        job=spec_to(spec), attempt=attempt, source=source, batch_bytes=batch_bytes, batch_rows=min(batch_rows, told.batch_rows)
+    )
 
 
 def claimed_to(item: Claimed, spec: Spec) -> pb.ClaimedBatch:

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -225,3 +227,21 @@ def test_all_or_nothing(system: System) -> None:
 def test_what_cannot_be_written_so_is_refused(system: System, name: str, options: dict[str, Any]) -> None:
     with pytest.raises(errors.InvalidData):
         system.client.execute(name, [{"name": "x", "price": 1, "iterations": 1}], options)
+
+
+def test_a_job_with_a_rate_is_cut_into_seconds(system: System) -> None:
+    submit = "mutation($i: ExecuteJobInput!) { executeJob(input: $i) { id progress { batchesTotal } } }"
+    asked = {"name": "LoadProducts", "data": json.dumps(records(250, 0)), "options": {"maxRowsPerSecond": 100}}
+    job = system.client.ask(submit, {"i": asked})["executeJob"]
+    assert job["progress"]["batchesTotal"] == 3
+    assert ended(system.client, system.client.job(job["id"])).state is State.SUCCEEDED
+    times = [
+        at for (at,) in system.rows("SELECT dispatched_at FROM jobs.batches WHERE job_id = %s ORDER BY batch_no", job["id"])
+    ]
+    assert all((second - first).total_seconds() >= 1 for first, second in itertools.pairwise(times))
+
+
+@pytest.mark.parametrize("rate", [0, -1])
+def test_a_rate_that_is_none_is_refused(system: System, rate: int) -> None:
+    with pytest.raises(errors.InvalidData, match="maxRowsPerSecond must be at least 1"):
+        system.client.execute("LoadProducts", [{"name": "a", "price": 1}], {"maxRowsPerSecond": rate})

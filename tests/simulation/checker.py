@@ -56,6 +56,16 @@ class Watch:
         if old.batches is not None:
             need((row.batches, row.total) == (old.batches, old.total), "I7", f"the plan of {key} changed")
         need(row.next_batch >= old.next_batch, "I8", "next_batch went back")
+        if row.next_batch > old.next_batch and row.max_rows_per_second:
+            self._rate(key[1], old, row)
+
+    def _rate(self, job_id: str, old: JobRow, row: JobRow) -> None:
+        """One batch at a time, each no sooner than the rows before it take."""
+        need(row.next_batch == old.next_batch + 1, "rate", f"{job_id} has a rate, and got several batches")
+        let_out: BatchRow = self._rows[("batch", job_id, old.next_batch)]
+        began = (row.paced_until or 0.0) - let_out.rows / (row.max_rows_per_second or 1)
+        # Sums of floats.
+        need(began > (old.paced_until or 0.0) - 1e-6, "rate", f"{job_id} got a batch at {began}, before {old.paced_until}")
 
     def _batch(self, key: Any, old: BatchRow | None, row: BatchRow, writes: Mapping[Any, Any]) -> None:
         if old is None:

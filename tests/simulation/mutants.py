@@ -3,6 +3,7 @@
 A mutant is a context in which one function is another one, and what of it the campaign should report.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -249,6 +250,24 @@ def no_window() -> Iterator[None]:
         return decide.choose(jobs, room=100, job_window=100)
 
     with replaced(dispatch, "choose", choose):
+        yield
+
+
+@mutant("a job with a rate gets batches as any other")
+def no_pace() -> Iterator[None]:
+    def choose(jobs: Sequence[Hungry], *, room: int, job_window: int) -> Any:
+        return decide.choose([dataclasses.replace(job, paced=False) for job in jobs], room=room, job_window=job_window)
+
+    with replaced(dispatch, "choose", choose):
+        yield
+
+
+@mutant("the rate is forgotten")
+def no_rate() -> Iterator[None]:
+    def rows(self: turn.Turn) -> list[JobRow]:
+        return [replace(row, paced_until=None) for row in shipped(self)]
+
+    with replaced(turn.Turn, "_rows", rows) as shipped:
         yield
 
 

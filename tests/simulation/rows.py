@@ -29,6 +29,8 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     lane: str = "fast"
     lookups: int | None = None
     next_batch: int = 0
+    max_rows_per_second: int | None = None
+    paced_until: float | None = None
     plan_no: int = 0
     plan_dispatched_at: float | None = None
     plan_claimed_at: float | None = None

@@ -90,7 +90,9 @@ class Cluster:
     def _dispatch(self, dispatcher: Dispatcher) -> None:
         awake = dispatcher._awake
         while True:
-            self.kernel.wait(awake.is_set, 5.0)
+            # A job with a rate has a timer of its own.
+            self.kernel.wait(awake.is_set, min([5.0, *dispatcher._paced]))
+            dispatcher._paced.clear()
             awake.clear()
             try:
                 while drive(dispatcher.round()):

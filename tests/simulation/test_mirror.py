@@ -31,7 +31,7 @@ SEEDS, OPERATIONS = 100, 50
 #: Of all columns that both have.
 ROWS = """
     SELECT id::text, state, closing, total, batches, next_batch, plan_no, plan_dispatched_at IS NOT NULL,
-           plan_claimed_at IS NOT NULL, plan_attempts, changes, started_at IS NOT NULL, publishing
+           plan_claimed_at IS NOT NULL, plan_attempts, changes, started_at IS NOT NULL, publishing, paced_until IS NOT NULL
       FROM jobs.jobs WHERE owner_id = ANY (%s::uuid[]) ORDER BY number
 """
 BATCHES = """
@@ -97,6 +97,7 @@ class Both:
                 *(row.plan_dispatched_at is not None, row.plan_claimed_at is not None, row.plan_attempts, row.changes),
                 row.started_at is not None,
                 row.publishing,
+                row.paced_until is not None,
             )
             for row in mine
         ]
@@ -128,6 +129,7 @@ async def submit(both: Both) -> None:
     key, payload = (f"key-{rnd.randint(0, 3)}", rnd.choice("ab")) if rnd.random() < 0.6 else (None, "a")
     limits = Limits(rnd.choice((None, 0, 2)), rnd.choice((None, None, 0.3)))
     plan = None if cut is None else plan_of(cut)
+    rate = rnd.choice((None, None, 1))
     writing = rnd.choice((PLAIN, PLAIN, Writing(whole=True), Writing(dry_run=True, whole=True)))
     asked = Submission(
         job_id,
@@ -142,8 +144,18 @@ async def submit(both: Both) -> None:
         inline=b"[]",
         plan=plan,
         writing=writing,
+        max_rows_per_second=rate,
     )
-    row = JobRow(id=job_id, number=len(both.jobs), owner=owner, key=key, payload=payload, limits=limits, writing=writing)
+    row = JobRow(
+        id=job_id,
+        number=len(both.jobs),
+        owner=owner,
+        key=key,
+        payload=payload,
+        limits=limits,
+        writing=writing,
+        max_rows_per_second=rate,
+    )
     answer = await both.same(both.store.submit(asked), lambda: both.mirror.submit(row, cut))
     if isinstance(answer, tuple) and not answer[1]:
         both.jobs.append(job_id)
@@ -234,8 +246,8 @@ async def later(both: Both) -> None:
         )
         await connection.execute(
             "UPDATE jobs.jobs SET plan_dispatched_at = plan_dispatched_at - %s * interval '1 s',"
-            " plan_claimed_at = plan_claimed_at - %s * interval '1 s'",
-            [seconds, seconds],
+            " plan_claimed_at = plan_claimed_at - %s * interval '1 s', paced_until = paced_until - %s * interval '1 s'",
+            [seconds, seconds, seconds],
         )
     both.kernel.now += seconds
 

@@ -31,6 +31,9 @@ class Turn:
         found = ((number, self._session.get(("batch", row.id, number))) for number in range(row.batches or 0))
         return [(number, batch) for number, batch in found if batch.dispatch_no > 0 and not batch.settled]
 
+    def _rows_of(self, row: JobRow, upto: int) -> int:
+        return sum(self._session.get(("batch", row.id, number)).rows for number in range(row.next_batch, upto))
+
     async def candidates(self, most: int) -> tuple[list[Candidate], int]:
         """As Turn.candidates."""
         self._kernel.step()
@@ -40,10 +43,14 @@ class Turn:
             row
             for row in rows
             if row.state in (State.QUEUED, State.RUNNING) and row.batches is not None and row.next_batch < row.batches
+            if row.paced_until is None or row.paced_until <= self._kernel.now
         ]
         found = [
             Candidate(
-                Hungry(row.id, row.owner, row.priority, row.number, row.next_batch, row.batches or 0, len(self._out(row))),
+                Hungry(
+                    *(row.id, row.owner, row.priority, row.number, row.next_batch, row.batches or 0, len(self._out(row))),
+                    row.max_rows_per_second is not None,
+                ),
                 row.name,
                 row.lane,
                 row.lookups is not None,
@@ -52,9 +59,9 @@ class Turn:
         ]
         return found, sum(len(self._out(row)) for row in rows if row.state is State.RUNNING) if found else 0
 
-    async def start(self, upto: Mapping[str, int], lookups: Mapping[str, int]) -> set[str]:
+    async def start(self, upto: Mapping[str, int], lookups: Mapping[str, int]) -> dict[str, float]:
         """As Turn.start."""
-        started = set()
+        started = {}
         for job_id in sorted(upto):
             self._session.lock(("job", job_id))
             row = self._session.get(("job", job_id))
@@ -67,9 +74,12 @@ class Turn:
                 changes=row.changes + (row.state is not State.RUNNING),
                 state=State.RUNNING,
                 started_at=row.started_at if row.started_at is not None else self._kernel.now,
+                paced_until=None
+                if row.max_rows_per_second is None
+                else self._kernel.now + self._rows_of(row, upto[job_id]) / row.max_rows_per_second,
             )
             self._session.put(("job", job_id), changed)
-            started.add(job_id)
+            started[job_id] = 0.0 if changed.paced_until is None else changed.paced_until - self._kernel.now
         return started
 
     async def issue(self, batches: Sequence[tuple[str, int]]) -> list[Ticket]:

@@ -200,6 +200,7 @@ class World:
         if writing.whole and limits == Limits():
             limits = Limits(max_errors=0)
         cut = None if self.random.random() < 0.4 else self._cut(truth)
+        rate = self.random.choice((None, None, 20))
         first = None
         for attempt in range(20):
             job_id = f"{number:08x}-0000-7000-8000-{attempt:012x}"
@@ -213,6 +214,7 @@ class World:
                 lane="bulk" if cut and len(cut) > 1 else "fast",
                 priority=self.random.randint(0, 2),
                 writing=writing,
+                max_rows_per_second=rate,
             )
             self.cluster.truths[job_id] = truth
             try:

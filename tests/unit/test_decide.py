@@ -87,6 +87,13 @@ def test_priority_comes_first() -> None:
     assert chosen == [("j2", 0), ("j2", 1), ("j1", 0)]
 
 
+def test_a_job_with_a_rate_gets_one_batch_and_its_turn() -> None:
+    paced = Hungry("j1", "a", 1, 1, 0, 10, 0, paced=True)
+    assert choose([paced, hungry("j2", "a", batches=3)], room=9, job_window=8) == [("j1", 0), ("j2", 0), ("j2", 1), ("j2", 2)]
+    assert choose([paced], room=0, job_window=8) == []
+    assert choose([Hungry("j1", "a", 1, 1, 8, 10, 8, paced=True)], room=9, job_window=8) == []
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.integers(0, 5), st.integers(1, 30), st.integers(0, 9)),

@@ -73,6 +73,8 @@ CREATE TABLE jobs.jobs (
     blob_bytes bigint,
     max_errors bigint,
     max_error_ratio double precision,
+    -- No more rows than this are let out a second; null: as many as there is room for.
+    max_rows_per_second integer CHECK (max_rows_per_second > 0),
     -- 0 low, 1 normal, 2 high.
     priority smallint NOT NULL DEFAULT 1,
     -- How its rows are written (jobber.model.Writing).
@@ -98,6 +100,8 @@ CREATE TABLE jobs.jobs (
     publishing boolean NOT NULL DEFAULT false,
     -- Batches below it were dispatched at least once.
     next_batch integer NOT NULL DEFAULT 0,
+    -- A job with a rate has nothing to dispatch before.
+    paced_until timestamptz,
     plan_no integer NOT NULL DEFAULT 0,
     plan_dispatched_at timestamptz,
     plan_claimed_at timestamptz,
