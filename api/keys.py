@@ -23,6 +23,8 @@ from jobber.errors import InvalidData, Unauthenticated
 
 #: Seconds between two looks into the folder for a key that is not known: anybody can ask for one.
 READ_AGAIN = 5.0
+#: Seconds after which a key that was taken out of the folder is good no longer, and its tokens neither.
+READ_ANYWAY = 30.0
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -44,8 +46,7 @@ class Keys:
         self._public: dict[str, Ed25519PublicKey] = {}
         self._private: Ed25519PrivateKey | None = None
         self._read_at = 0.0
-        #: Changes whenever the keys may have changed.
-        self.epoch = 0
+        self._epoch = 0
         if folder is not None:
             self._read(folder)
 
@@ -70,12 +71,16 @@ class Keys:
         kid = header.get("kid")
         if not isinstance(kid, str) or header != {"alg": "EdDSA", "typ": typ, "kid": kid}:
             raise Unauthenticated
-        if kid not in self._public and time.monotonic() - self._read_at >= READ_AGAIN:
-            with contextlib.suppress(InvalidData):  # In the middle of a rotation; those that are known go on.
-                self._read(self._folder)
+        self._read_after(READ_ANYWAY if kid in self._public else READ_AGAIN)
         if kid not in self._public:
             raise Unauthenticated
         return "EdDSA", self._public[kid]
+
+    @property
+    def epoch(self) -> int:
+        """Another number whenever the keys have changed."""
+        self._read_after(READ_ANYWAY)
+        return self._epoch
 
     @property
     def jwks(self) -> dict[str, Any] | None:
@@ -89,6 +94,12 @@ class Keys:
             ]
         }
 
+    def _read_after(self, seconds: float) -> None:
+        """Read the folder again when it was read so long ago."""
+        if self._folder is not None and time.monotonic() - self._read_at >= seconds:
+            with contextlib.suppress(InvalidData):  # In the middle of a rotation; those that are known go on.
+                self._read(self._folder)
+
     def _read(self, folder: Path) -> None:
         self._read_at = time.monotonic()
         public: dict[str, Ed25519PublicKey] = {}
@@ -100,8 +111,8 @@ class Keys:
             public[thumbprint(key)] = key
         if not public:
             raise InvalidData(f"JOBBER_JWT_KEYS: there is no key (*.pem) in {folder}.")
+        self._epoch += public.keys() != self._public.keys()
         self._public, self._private = public, private
-        self.epoch += 1
 
 
 def thumbprint(key: Ed25519PublicKey) -> str:

@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import statistics
-import time
 from pathlib import Path
 
 import pytest
@@ -109,20 +107,6 @@ def test_counts_never_go_back(system: System, tmp_path: Path) -> None:
     done = [seen.done for seen in system.client.follow(job.id)]
     assert done == sorted(done)
     assert done[-1] == 100_000
-
-
-def test_a_small_job_is_done_before_one_notices(system: System) -> None:
-    """Measured: 40 ms in the middle, from submission to COMPLETED; the limit leaves room for a busy machine."""
-    took = []
-    for _ in range(15):
-        began = time.monotonic()
-        job = system.client.execute("LoadProducts", [{"name": f"p{number}", "price": 1} for number in range(10)])
-        while not job.state.terminal:
-            time.sleep(0.005)
-            job = system.client.job(job.id)
-        took.append(time.monotonic() - began)
-        time.sleep(0.05)
-    assert statistics.median(took) < 0.2
 
 
 def test_pretty_job_data_is_kept_as_it_was_sent(system: System) -> None:

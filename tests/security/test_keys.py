@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from api import keys as module
 from api import tokens
+from api.identity import Identity
 from api.keys import Keys, thumbprint
 from jobber.errors import InvalidData, Unauthenticated
 from tests.support.auth import SECRET, AuthProcess, auth_process
@@ -84,6 +85,29 @@ def test_a_new_key_is_found_without_a_restart(tmp_path: Path, monkeypatch: pytes
         tokens.verify(token, keys)
     monkeypatch.setattr(module, "READ_AGAIN", 0.0)
     assert tokens.verify(token, keys) == claims
+
+
+async def test_a_key_that_is_taken_away_takes_its_tokens_along(
+    service: tuple[AuthProcess, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auth, _ = service
+    by_new = auth.login()
+    by_old = signed(by_new, OLD, kid=thumbprint(OLD.public_key()))
+    for name, key in (("a.pem", OLD), ("b.pem", NEW)):
+        (tmp_path / name).write_bytes(pem(key, private=False))
+    who = Identity(auth.grpc, SECRET, keys=Keys(SECRET, tmp_path))
+    try:
+        for token in (by_old, by_new, by_old):
+            await who.caller(token)
+        (tmp_path / "a.pem").unlink()
+        # auth has both keys still: it is the service's own configuration that counts.
+        await who.caller(by_old)
+        monkeypatch.setattr(module, "READ_ANYWAY", 0.0)
+        with pytest.raises(Unauthenticated):
+            await who.caller(by_old)
+        await who.caller(by_new)
+    finally:
+        await who.close()
 
 
 def test_what_no_key_of_ours_has_signed_is_refused(service: tuple[AuthProcess, Path]) -> None:
