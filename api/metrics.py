@@ -7,15 +7,13 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-
-if TYPE_CHECKING:
-    from api.database import Pool
+from psycopg_pool import AsyncConnectionPool
 
 # A second series for each counter, with the time of its making: nobody asks for it.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -84,7 +82,7 @@ class _Pools(Collector):
     """Reads the pools' own figures when it is asked."""
 
     def __init__(self) -> None:
-        self.pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+        self.pools: weakref.WeakSet[AsyncConnectionPool[Any]] = weakref.WeakSet()
 
     def describe(self) -> list[Metric]:
         """Nothing: names are known when there is a pool."""
@@ -108,6 +106,6 @@ _pools = _Pools()
 REGISTRY.register(_pools)
 
 
-def watch(pool: "Pool") -> None:
+def watch(pool: AsyncConnectionPool[Any]) -> None:
     """Tell of this pool, as long as it is there."""
     _pools.pools.add(pool)
