@@ -25,6 +25,8 @@ class Peaks:
         self._thread = threading.Thread(target=self._watch, daemon=True)
         #: Bytes, by role; of a role with several processes (PostgreSQL's backends, a planner's child) those of the largest.
         self.bytes: dict[str, int] = {}
+        #: Of all of its processes together, at once.
+        self.together: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -38,8 +40,9 @@ class Peaks:
         roles = {role: self._system.pids(role) for role in self._system.state["pids"]}
         while True:
             for role, pids in roles.items():
-                most = max((anonymous(pid) for root in pids for pid in family(root)), default=0)
-                self.bytes[role] = max(self.bytes.get(role, 0), most)
+                all_of_them = [anonymous(pid) for root in pids for pid in family(root)]
+                self.bytes[role] = max(self.bytes.get(role, 0), *all_of_them, 0)
+                self.together[role] = max(self.together.get(role, 0), sum(all_of_them))
             if self._done.wait(EVERY):
                 return
 
