@@ -72,9 +72,9 @@ class OwnRule:
         return self.name.replace("__", "_").upper()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Contract:
-    """The compiled rules of a schema."""
+    """The compiled rules of a schema. There is one of each schema: it is its own key, where expressions are none."""
 
     name: str
     columns: tuple[Column, ...]

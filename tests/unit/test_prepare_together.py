@@ -15,7 +15,7 @@ from jobber.ids import uuid7
 from jobber.job import Lookups, discover, find
 from jobber.jobtypes.load_products import LoadProducts
 from jobber.model import BatchKey, Format, InputOptions, Writing
-from operators import arrow
+from operators import arrow, rejects
 from operators.plan import plan
 from pipelines import together
 from pipelines.prepare import meet, prepare, take
@@ -64,8 +64,8 @@ def shown(item: Item) -> Any:
     """What is to be written, as values."""
     assert isinstance(item, Prepared)
     rows = arrow.from_ipc(item.frame).rows(named=True) if item.frame else []
-    rejects = arrow.from_ipc(item.rejects).rows() if item.rejects else []
-    return item.key, item.target, item.rows, item.rejected, rejects, rows, dict(item.codes)
+    faults = rejects.from_block(item.rejects).rows() if item.rejects else []
+    return item.key, item.target, item.rows, item.rejected, faults, rows, dict(item.codes)
 
 
 @pytest.mark.parametrize("seed", range(12))
