@@ -1,9 +1,10 @@
 """What the jobs service decides, as pure functions: which batches go next, how a job ends, what was lost on the way."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from types import MappingProxyType
 
 from jobber.model import State
 
@@ -95,27 +96,33 @@ class Hungry:
     paced: bool = False
 
 
-def choose(jobs: Sequence[Hungry], *, room: int, job_window: int) -> list[tuple[str, int]]:
+#: Owners of whom it is not known when they were served.
+NOBODY: Mapping[str, int] = MappingProxyType({})
+
+
+def choose(jobs: Sequence[Hungry], *, room: int, job_window: int, served: Mapping[str, int] = NOBODY) -> list[tuple[str, int]]:
     """The batches to dispatch next, as (job, batch_no), in order; at most `room`.
 
     Higher priority first. Within one priority, owners take turns, and an owner's jobs take turns: the k-th turn of every
     owner comes before the (k+1)-th of any. No job has more than `job_window` batches with executors, and one with a rate gets
-    one batch.
+    one batch. Where there is no room for a turn of every owner, those go first who were `served` longest ago: a larger number
+    is later, none is never.
     """
-    turns: list[tuple[int, int, int, str, int]] = []
+    turns: list[tuple[int, int, int, int, str, int]] = []
     by_owner: dict[tuple[int, str], list[Hungry]] = defaultdict(list)
     for job in sorted(jobs, key=lambda job: job.number):
         by_owner[(job.priority, job.owner_id)].append(job)
-    for (priority, _), owned in by_owner.items():
+    for (priority, owner), owned in by_owner.items():
         rounds: list[tuple[int, int, str, int]] = []
         for job in owned:
             free = min(job_window - job.outstanding, job.batches - job.next_batch, 1 if job.paced else room)
             # A job that has batches out already has had that many turns.
             rounds.extend((job.outstanding + k, job.number, job.job_id, job.next_batch + k) for k in range(max(free, 0)))
         rounds.sort()
-        turns.extend((-priority, turn, number, job_id, no) for turn, (_, number, job_id, no) in enumerate(rounds))
-    turns.sort(key=lambda item: item[:3])
-    return [(job_id, no) for _, _, _, job_id, no in turns[:room]]
+        last = served.get(owner, 0)
+        turns.extend((-priority, turn, last, number, job_id, no) for turn, (_, number, job_id, no) in enumerate(rounds))
+    turns.sort(key=lambda item: item[:4])
+    return [(job_id, no) for *_, job_id, no in turns[:room]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ from jobber.transport import Message, Publisher
 
 #: Seconds between two looks for what was lost. A look is one indexed query.
 SWEEP_EVERY = 1.0
+#: Owners of whom a replica remembers when it served them. Who is forgotten counts as never served, and goes first once.
+REMEMBERED = 20_000
 
 
 class Products(Protocol):
@@ -71,6 +73,9 @@ class Dispatcher:
         self._changed = changed
         self._awake = asyncio.Event()
         self._complete = asyncio.Event()
+        #: Owners by the number of the turn that they had last, longest ago first. Each replica has its own: all are fair.
+        self._served: dict[str, int] = {}
+        self._turns = 0
         #: Jobs that this replica publishes now.
         self._publishing: set[str] = set()
         #: Seconds until a job with a rate has its next batch; found in the last rounds.
@@ -146,8 +151,10 @@ class Dispatcher:
             found, outstanding = await turn.candidates(self._window)
             lookups = await self._lookups(turn, found)
             ready = [item.hungry for item in found if item.has_lookups or item.hungry.job_id in lookups]
-            chosen = choose(ready, room=self._window - outstanding, job_window=self._job_window)
+            room = self._window - outstanding
+            chosen = choose(ready, room=room, job_window=self._job_window, served=self._served)
             if chosen:
+                self._remember({item.job_id: item.owner_id for item in ready}, chosen)
                 upto = {job_id: number + 1 for job_id, number in chosen}  # a job's batches come in order: the last one counts
                 started = await turn.start(upto, {job: lookups[job] for job in upto if job in lookups})
                 tickets += await turn.issue([item for item in chosen if item[0] in started])
@@ -158,6 +165,15 @@ class Dispatcher:
             faults.point("dispatch.after_commit")
         await self._publish(tickets)
         return len(tickets)
+
+    def _remember(self, owners: Mapping[str, str], chosen: Sequence[tuple[str, int]]) -> None:
+        """It is no matter when the round fails: its owners are served a little later."""
+        for job_id, _ in chosen:
+            self._turns += 1
+            self._served.pop(owners[job_id], None)
+            self._served[owners[job_id]] = self._turns
+        while len(self._served) > REMEMBERED:
+            del self._served[next(iter(self._served))]
 
     async def sweep(self) -> None:
         """Re-issue what was lost, close what waits for it, and dispatch what no wake-up told of."""

@@ -7,12 +7,14 @@ import psycopg
 import pytest
 
 from api.jobs.decide import UNSETTLED_LONGEST, Limits, lost
+from api.jobs.dispatch import Dispatcher
 from api.jobs.submit import Stored
 from api.jobs.together import Together
 from api.jobs.turn import PLAN_LEASE
 from jobber.errors import Conflict, InvalidState, NotFound, Unavailable
+from jobber.ids import uuid7
 from jobber.model import Plan, Receipt, State, Writing
-from tests.integration.jobs_room import OTHER, OWNER, ROWS, Room, plan_of, receipt, room
+from tests.integration.jobs_room import KINDS, OTHER, OWNER, ROWS, Room, plan_of, receipt, room
 
 __all__ = ["room"]
 
@@ -112,6 +114,20 @@ async def test_no_job_has_more_batches_out_than_its_window(room: Room) -> None:
     assert await room.dispatched() == []
     await room.work.acknowledge([receipt(first[2][0])])
     assert [key.batch_no for key, _ in await room.dispatched()] == [4]
+
+
+async def test_with_more_owners_than_room_all_have_a_turn_before_any_has_two(room: Room) -> None:
+    owners = {await room.submit(1, owner=owner): owner for owner in (OWNER, OTHER, uuid7()) for _ in range(2)}
+    room.dispatcher = Dispatcher(
+        room.work, room.broker, room.products, KINDS, window=2, job_window=4, changed=room.changed.extend
+    )
+    order = []
+    while found := await room.dispatched():
+        order += [owners[key.job_id] for key, _ in found]
+        await room.work.claim(found)
+        await room.work.acknowledge([receipt(key) for key, _ in found])
+    assert len(order) == 6
+    assert set(order[:3]) == set(order[3:]) == set(owners.values())
 
 
 async def test_replicas_dispatch_each_batch_once(room: Room) -> None:

@@ -117,7 +117,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "lost planners are not replaced": python(turn, "PLAN_LEASE", 1e9),
     # dispatch
     "no sweeper": python(dispatch, "lost", lambda outstanding: []),
-    "no window": python(dispatch, "choose", lambda jobs, room, job_window: choose(jobs, room=99, job_window=99)),
+    "no window": python(dispatch, "choose", lambda jobs, **_: choose(jobs, room=99, job_window=99)),
     "batches of closed and paused jobs keep their place in the window": sql(
         ("AND NOT b.settled AND j.state = 'RUNNING'", "AND NOT b.settled"),
         ("SET settled = true WHERE job_id = %s", "SET settled = false WHERE job_id = %s"),

@@ -125,6 +125,27 @@ def test_windows_are_kept_and_no_owner_is_starved(
         assert owners <= served
 
 
+@given(st.integers(1, 7), st.integers(1, 12), st.integers(1, 4), st.data())
+def test_no_owner_comes_twice_before_all_who_wait_came_once(room: int, owners: int, each: int, data: st.DataObject) -> None:
+    waiting = {f"j{number}": f"o{number // each}" for number in range(owners * each)}
+    had, served = dict.fromkeys(waiting.values(), 0), dict[str, int]()
+    while waiting:
+        jobs = [hungry(job, owner, batches=1) for job, owner in waiting.items()]
+        # What is dispatched ends before the next round; how much room there is by then, is chance.
+        for job, _ in choose(jobs, room=data.draw(st.integers(1, room)), job_window=4, served=served):
+            owner = waiting.pop(job)
+            had[owner] += 1
+            served[owner] = sum(had.values())
+        assert max(had.values()) <= 1 + min((had[owner] for owner in waiting.values()), default=each)
+
+
+def test_who_has_the_window_full_of_large_jobs_does_not_keep_others_from_their_first_turn() -> None:
+    large = [hungry(f"j{number}", "a", batches=100, next_batch=4, outstanding=3) for number in range(1, 50)]
+    small = hungry("j99", "b", batches=1)
+    assert choose([*large, small], room=1, job_window=4, served={"a": 7}) == [("j99", 0)]
+    assert choose([*large, small], room=1, job_window=4, served={"a": 7, "b": 8})[0][0] == "j1"
+
+
 def out(no: int, ago: float, claimed: float | None = None, dispatch: int = 1) -> Outstanding:
     return Outstanding("j", no, dispatch, ago, claimed)
 
