@@ -34,7 +34,7 @@ WARM = 20_000
 #: Rows a second within this share of the usual size's are flat; memory may be so much more.
 BAR_RATE, BAR_MEMORY = 0.9, 1.25
 #: The last first job may take so many times what it would in turns; the window was filled when only the first users had come.
-BAR_FAIR = 2.0
+BAR_FAIR = 3.0
 
 
 def prepared(system: System) -> None:

@@ -125,11 +125,12 @@ def measure(system: System, jobs: int, people: int) -> dict[str, Any]:
 
 
 async def latecomers(system: System, asked: bytes) -> list[tuple[float, float]]:
-    """Jobs of one who comes while the others' wait, one at a time: seconds from each commit to its dispatch, and to its end."""
+    """Jobs of one who comes while the others' wait, each after the end of the one before: seconds to dispatch, and to end."""
     answers = drive.Answers()
     while system.rows(WAITING)[0][0] > CLIENTS:
         answers.ids += (await submitted(system.state["jobs"], [asked])).ids
-        await asyncio.sleep(0.2)
+        while not system.rows("SELECT ended_at FROM jobs.jobs WHERE id = %s", answers.ids[-1])[0][0]:
+            await asyncio.sleep(0.02)
     until(lambda: system.rows(WAITING)[0][0] == 0, 600, "the end of all jobs")
     return [
         (float(dispatched), float(ended))

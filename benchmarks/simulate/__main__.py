@@ -20,6 +20,7 @@ ASSUMPTIONS = (
     "Every service has machines of its own, each with cores like this machine's; PostgreSQL has a disk like this one.",
     "Loads are long, all of CSV with rows of 130 bytes, in batches of 4 MiB; inputs can be read as fast as they are wanted.",
     "PostgreSQL's disk takes its log and, by checkpoints, about as many bytes of pages.",
+    "Files keep coming, each planned by one thread while it comes, with a core of its own.",
     "The broker costs nothing; the network has 10 Gbit/s and no latency.",
     "COPY into one table scales with its sessions up to PostgreSQL's cores: two were measured, no more."
     " Locks that extend the table may be the wall before that.",

@@ -40,7 +40,7 @@ class Fit:
 class Figures:
     """CPU seconds and bytes; `sources` tells where each is from."""
 
-    #: CPU seconds of a row, by role; planning apart from the executor's.
+    #: CPU seconds of a row, by role, from the submission on: what was uploaded is planned by then (ADR 14).
     per_row: Mapping[str, float]
     #: CPU seconds of a batch in the jobs service.
     per_batch: float
@@ -93,8 +93,6 @@ def gathered(folder: Path, flush: float, disk: float) -> Figures:
         per_row = dict(FALLBACK_PER_ROW)
         rows, wall, wal, cores = 1_000_000, FALLBACK_WALL, FALLBACK_WAL, 2
         sources.append("CPU by role, wall and WAL: the constants in benchmarks/simulate/figures.py; run `bench scale`")
-    # The planner is one of the executor's processes.
-    per_row["executor"] = max(per_row["executor"] - plan, 0.1 * per_row["executor"])
     # All that jobs does in a long load, it does for a batch.
     per_batch = per_row.pop("jobs") * BATCH_ROWS
     measured = {int(line["executors"]): float(line["rows/s"]) for line in scale.get("executors", [])}

@@ -26,7 +26,7 @@ class Deployment:
     products: int = 1
     #: Installations of PostgreSQL, with jobs shared out between them.
     partitions: int = 1
-    #: Loads that run at once: each is planned by one process, and has a window of batches.
+    #: Loads that run at once: each is planned by one thread while its file comes, and has a window of batches.
     loads: int = 4
     executor_cores: int = 2
     products_cores: int = 2
@@ -117,7 +117,7 @@ def throughput(network: Sequence[Station], window: int) -> float:
 
 def on_one_machine(figures: Figures) -> float:
     """Rows a second if all shared the measured machine's cores and nothing else: what it was is this times the efficiency."""
-    demand = sum(figures.per_row.values()) + figures.plan + figures.per_batch / BATCH_ROWS
+    demand = sum(figures.per_row.values()) + figures.per_batch / BATCH_ROWS
     return figures.cores / demand
 
 

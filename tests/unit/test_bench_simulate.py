@@ -109,8 +109,7 @@ def test_figures_are_measured_ones_where_there_are_some(tmp_path: Path) -> None:
     (tmp_path / "scale.json").write_text(json.dumps({"at": 0, "machine": machine, "rows": rows, "executors": executors}))
     (tmp_path / "operators.json").write_text(json.dumps({"at": 0, "cpu": [{"format": "csv", "plan": 0.5}]}))
     found = figures.gathered(tmp_path, 0.001, 1e9)
-    # Planning is one of the executor's processes, and the model has it by itself.
-    assert found.per_row == pytest.approx({"executor": 1.5e-6, "products": 0.4e-6, "postgres": 1e-6})
+    assert found.per_row == pytest.approx({"executor": 2e-6, "products": 0.4e-6, "postgres": 1e-6})
     assert found.per_batch == pytest.approx(0.1e-6 * figures.BATCH_ROWS)
     assert (found.plan, found.wal, found.rows, found.wall, found.cores) == (0.5e-6, 300.0, 1_000_000, 3.0, 4)
     assert found.measured == {2: 7.0}
