@@ -46,6 +46,7 @@ PROMISES = {
     "I8": "progress only grows, up to the total",
     "I9": "only poison is POISON",
     "I11": "rejects keep row, column, code, message and raw text",
+    "I12": "whole jobs are seen whole or not at all, dry runs never",
     "I17": "nothing is left over",
 }
 
@@ -60,6 +61,8 @@ class Verdict:
     impossible: Counter[str] = field(default_factory=Counter)
     kills: int = 0
     jobs: Counter[str] = field(default_factory=Counter)
+    #: By what was asked, and how it was to be written.
+    kinds: Counter[str] = field(default_factory=Counter)
     records: int = 0
     answered: int = 0
     samples: int = 0
@@ -77,6 +80,7 @@ class Verdict:
             yield "found nobody to inflict: " + ", ".join(f"{count} {name}" for name, count in self.impossible.items())
         jobs = ", ".join(f"{count} {state}" for state, count in self.jobs.most_common())
         yield f"{sum(self.jobs.values())} jobs ({jobs}) of {self.records:,} records"
+        yield "asked for: " + ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common())
         yield f"{self.answered} answered submissions; progress was sampled {self.samples} times"
         yield f"all ended {self.recovery:.1f} s after the last fault"
         for what in self.missing:
@@ -140,6 +144,7 @@ def run(
             model.blame("I17", f"processes that still run: {processes}")
     verdict.faults, verdict.impossible, verdict.kills = nemesis.done, nemesis.impossible, nemesis.kills
     verdict.records = sum(job.total for job in model.jobs)
+    verdict.kinds.update(job.kind for job in model.jobs)
     verdict.answered, verdict.samples, verdict.broken = model.answered, watcher.samples, model.broken
     return verdict
 
@@ -154,6 +159,8 @@ def _system(folder: Path, api: str, broker: str, without: str, *, surveyed: bool
         "JOBBER_STRAY_MINUTES": "0.25",
         # In some campaigns uploads are planned while they come, in others by executors.
         "JOBBER_SURVEYS_AT_ONCE": "2" if surveyed else "0",
+        # Ten batches of the largest inputs: keys that come again do so in several of them.
+        "JOBBER_BATCH_ROWS": "10000",
     }
     program = (sys.executable, "-P", "-m", "tests.chaos.up", api, "up")
     return start(folder / "up", *replicas, environment=environment, program=program)

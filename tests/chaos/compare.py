@@ -3,8 +3,8 @@
 import io
 import json
 import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, LiteralString, TypeVar
 
@@ -12,6 +12,7 @@ from jobber import errors
 from jobber.cli.client import Client
 from jobber.model import State
 from tests.chaos.database import Database
+from tests.chaos.keyed import Row, written
 from tests.chaos.model import Known, Model
 from tests.chaos.watcher import PROGRESS
 
@@ -19,6 +20,7 @@ from tests.chaos.watcher import PROGRESS
 LOOKED_AT = 100
 #: Times that a download or a question is tried.
 TRIES = 20
+COUNTS = "query($id: ID!) { job(id: $id) { progress { counts { inserted updated unchanged } } } }"
 ERRORS = (
     "query($id: ID!, $first: Int) { job(id: $id) { errors(first: $first) { edges { node { row column code message raw } } } } }"
 )
@@ -28,26 +30,36 @@ NEVER: tuple[tuple[str, str, LiteralString], ...] = (
     (
         "I1",
         "rows of a batch that its ledger row does not tell of",
-        """SELECT coalesce(l.job_id, p.job_id)::text, coalesce(l.batch_no, p.batch_no), l.inserted, p.count
-             FROM products.ledger l
-             FULL JOIN (SELECT job_id, batch_no, count(*) FROM products.products WHERE job_id IS NOT NULL GROUP BY 1, 2) p
-                    ON p.job_id = l.job_id AND p.batch_no = l.batch_no
+        # What a chain's job has written, the next one may write over: keyed.py knows what must be there of it.
+        """WITH alone AS (SELECT id FROM jobs.jobs WHERE NOT dry_run AND idempotency_key NOT LIKE 'chain-%%'),
+                 told AS (SELECT * FROM products.ledger WHERE job_id IN (SELECT id FROM alone)),
+                 there AS (SELECT job_id, batch_no, count(*) FROM products.products
+                            WHERE job_id IN (SELECT id FROM alone) GROUP BY 1, 2)
+           SELECT coalesce(l.job_id, p.job_id)::text, coalesce(l.batch_no, p.batch_no), l.inserted, p.count
+             FROM told l FULL JOIN there p ON p.job_id = l.job_id AND p.batch_no = l.batch_no
             WHERE coalesce(l.inserted, 0) <> coalesce(p.count, 0) LIMIT 3""",
+    ),
+    (
+        "I12",
+        "a dry run that wrote products",
+        """SELECT p.job_id::text, count(*) FROM products.products p JOIN jobs.jobs j ON j.id = p.job_id
+            WHERE j.dry_run GROUP BY 1 LIMIT 3""",
     ),
     (
         "I5",
         "a batch of an ended job, of which jobs and products tell different stories",
-        """SELECT l.job_id::text, l.batch_no, l.inserted, l.rejected, r.inserted, r.rejected
+        """SELECT l.job_id::text, l.batch_no, l.inserted, l.rejected, l.staged, r.inserted, r.rejected, r.staged
              FROM products.ledger l LEFT JOIN jobs.receipts r USING (job_id, batch_no)
              JOIN jobs.jobs j ON j.id = l.job_id AND j.ended_at IS NOT NULL
-            WHERE (l.inserted, l.rejected) IS DISTINCT FROM (r.inserted, r.rejected) LIMIT 3""",
+            WHERE (l.inserted, l.updated, l.unchanged, l.rejected, l.staged)
+                  IS DISTINCT FROM (r.inserted, r.updated, r.unchanged, r.rejected, r.staged) LIMIT 3""",
     ),
     (
         "I7",
         "a receipt that is not of its batch's records",
-        """SELECT r.job_id::text, r.batch_no, r.inserted + r.rejected, b.rows
+        """SELECT r.job_id::text, r.batch_no, r.inserted, r.updated, r.unchanged, r.staged, r.rejected, b.rows
              FROM jobs.receipts r JOIN jobs.batches b USING (job_id, batch_no)
-            WHERE r.inserted + r.updated + r.unchanged + r.rejected <> b.rows LIMIT 3""",
+            WHERE r.inserted + r.updated + r.unchanged + r.staged + r.rejected <> b.rows LIMIT 3""",
     ),
     (
         "I3",
@@ -68,11 +80,19 @@ def compare(model: Model, database: Database, admin: Client) -> None:
             products[job_id][row].append((name, price))
     _find(model, database)
     known = {job.id for job in model.jobs}
+    chains: dict[str, dict[str, tuple[Row, ...]]] = defaultdict(dict)
+    # Those of one chain in the order in which they were submitted.
     for job in model.jobs:
         if job.id not in by_id:
             model.blame("I4", f"job {job.id} was answered and is not there")
             continue
-        _Comparison(model, job, by_id[job.id], products.get(job.id, {}), admin).all()
+        comparison = _Comparison(model, job, by_id[job.id], products.get(job.id, {}), admin)
+        if job.chain is not None:
+            chains[job.chain] = comparison.chained(chains[job.chain])
+        comparison.all()
+    for chain, rows in chains.items():
+        ids = [job.id for job in model.jobs if job.chain == chain]
+        _compare_chain(model, chain, rows, {job_id: products.get(job_id, {}) for job_id in ids})
     for job_id in products.keys() - by_id.keys():
         model.blame("I1", f"products has rows of job {job_id}, which is not there")
     for job_id in by_id.keys() - known:
@@ -91,6 +111,24 @@ def _find(model: Model, database: Database) -> None:
             model.jobs.append(job)
 
 
+def _compare_chain(
+    model: Model,
+    chain: str,
+    rows: Mapping[str, tuple[Row, ...]],
+    found: Mapping[str, Mapping[int, list[tuple[str, Decimal]]]],
+) -> None:
+    """The products that all its jobs left, with the job and the row that each came from last."""
+    wanted = Counter((name, Decimal(price), job_id, row) for name, several in rows.items() for price, job_id, row in several)
+    there = Counter(
+        (name, price, job_id, row) for job_id, of in found.items() for row, several in of.items() for name, price in several
+    )
+    if there != wanted:
+        more, less = list((there - wanted).elements()), list((wanted - there).elements())
+        model.blame(
+            "I1", f"of chain {chain} {len(more)} products are wrong, like {more[:3]}, {len(less)} missing, like {less[:3]}"
+        )
+
+
 class _Comparison:
     """Of one job."""
 
@@ -98,21 +136,37 @@ class _Comparison:
         self, model: Model, job: Known, found: tuple[Any, ...], rows: dict[int, list[tuple[str, Decimal]]], admin: Client
     ) -> None:
         self._model, self._job, self._rows, self._admin = model, job, rows, admin
-        state, error, self._total, self._loaded, self._rejected = found
+        state, error, self._total, self._loaded, self._rejected, _ = found
         self._state = State(state)
-        self._where = f"job {job.id} ({job.name}, key {job.key}, {job.total} records, {state}: {error})"
+        self._where = f"job {job.id} ({job.kind}, key {job.key}, {job.total} records, {state}: {error})"
 
     def _blame(self, promise: str, evidence: str) -> None:
         self._model.blame(promise, f"{self._where}: {evidence}")
 
     def all(self) -> None:
         """Everything."""
+        job = self._job
         if not self._state.terminal:
             return self._blame("I2", "has not ended")
         self._counts()
-        self._table()
+        if job.chain is None:
+            self._table()
         self._rejects()
         self._verdict()
+
+    def chained(self, before: dict[str, tuple[Row, ...]]) -> dict[str, tuple[Row, ...]]:
+        """The chain's products after this job. What it should have said is compared with what it said."""
+        job, made = self._job, written(before, self._job)
+        job.bad |= made.lost
+        job.good = {row: record for row, record in job.good.items() if row not in made.lost}
+        published = self._state in (State.SUCCEEDED, State.PARTIAL) or (self._state is State.CANCELED and self._loaded)
+        if not published:
+            return before
+        counts = _insist(lambda: self._admin.ask(COUNTS, {"id": job.id}))["job"]["progress"]["counts"]
+        told = tuple(int(counts[name]) for name in ("inserted", "updated", "unchanged"))
+        if told != made.counts:
+            self._blame("I1", f"{told} inserted, updated and unchanged, should be {made.counts}")
+        return before if job.writing.dry_run else made.after
 
     def _counts(self) -> None:
         job, total, loaded, rejected = self._job, self._total, self._loaded, self._rejected
@@ -125,6 +179,10 @@ class _Comparison:
         told = _insist(lambda: self._admin.job(job.id))
         if (told.total, told.loaded, told.rejected) != (total, loaded, rejected):
             self._blame("I1", f"receipts say {total}, {loaded}, {rejected}, and the API {told}")
+        if job.writing.staged and loaded not in (0, len(job.good)):
+            self._blame("I12", f"{loaded} of {len(job.good)} loaded, which are to become visible together")
+        if job.writing.staged and self._state is State.FAILED and loaded:
+            self._blame("I12", f"failed, and {loaded} are loaded")
         if total is not None and told.loaded + told.rejected + told.unprocessed != total:
             self._blame("I1", f"the API's counts do not add up: {told}")
 
@@ -134,6 +192,10 @@ class _Comparison:
         if job.name == "Fibonacci":
             if rows:
                 self._blame("I1", "loaded products")
+            return
+        if job.writing.dry_run:
+            if rows:
+                self._blame("I12", f"is a dry run, and wrote {len(rows)} rows")
             return
         twice = [row for row, found in rows.items() if len(found) > 1]
         if twice:
@@ -173,7 +235,7 @@ class _Comparison:
             if not job.canceled:
                 self._blame("I1", "was never cancelled")
             return
-        if job.max_errors is not None and len(job.bad) > job.max_errors:
+        if job.allowed is not None and len(job.bad) > job.allowed:
             wanted = State.FAILED
         elif not job.bad:
             wanted = State.SUCCEEDED

@@ -22,6 +22,7 @@ LEFT: dict[str, LiteralString] = {
         SELECT count(*) FROM jobs.batches b JOIN jobs.jobs j ON j.id = b.job_id
          WHERE b.dispatch_no > 0 AND NOT b.settled AND j.state NOT IN ('CANCELED', 'FAILED')""",
     "messages of the transport": "SELECT count(*) FROM transport.messages",
+    "staging tables": "SELECT count(*) FROM pg_tables WHERE schemaname = 'products' AND tablename LIKE 'staged\\_%%'",
     "prepared transactions": "SELECT count(*) FROM pg_prepared_xacts",
     "temporary tables": "SELECT count(*) FROM pg_class WHERE relpersistence = 't'",
     "transactions that are open for 10 s": """

@@ -4,6 +4,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobber.model import PLAIN, WriteMode, Writing
+
 
 @dataclass(frozen=True, slots=True)
 class Bad:
@@ -28,6 +30,11 @@ class Known:
     good: dict[int, tuple[str, str]]
     bad: dict[int, Bad]
     max_errors: int | None = None
+    writing: Writing = PLAIN
+    #: Jobs of one chain write the same products, one after the other: each was submitted when the one before had ended.
+    chain: str | None = None
+    #: Row number -> the text of a good record that may be rejected all the same, for want of a product that it names.
+    raw: dict[int, str] = field(default_factory=dict)
     canceled: bool = False
     #: Rows that the table had of it when its cancel had been answered CANCELED.
     rows_at_cancel: int | None = None
@@ -36,6 +43,31 @@ class Known:
     def total(self) -> int:
         """Records of the input."""
         return len(self.good) + len(self.bad)
+
+    @property
+    def allowed(self) -> int | None:
+        """Rejects beyond which it fails; None: any number will do."""
+        return 0 if self.writing.whole and self.max_errors is None else self.max_errors
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """As they are submitted."""
+        made: dict[str, Any] = {}
+        if self.max_errors is not None:
+            made["maxErrors"] = str(self.max_errors)
+        if self.writing.mode is not WriteMode.INSERT:
+            made |= {"mode": self.writing.mode, "keys": list(self.writing.keys)}
+        if self.writing.whole:
+            made["atomicity"] = "ALL_OR_NOTHING"
+        if self.writing.dry_run:
+            made["dryRun"] = True
+        return made
+
+    @property
+    def kind(self) -> str:
+        """In words: what is asked, and how it is to be written."""
+        parts = ("whole" if self.writing.whole else "", "dry" if self.writing.dry_run else "")
+        return " ".join(filter(None, (self.name, self.writing.mode, *parts)))
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """People who submit all the time, and what they do to their jobs; what they remember is the model of the campaign."""
 
 import contextlib
+import functools
 import random
 import threading
 import time
@@ -11,11 +12,13 @@ from typing import Any
 from jobber import errors
 from jobber.cli.client import Client
 from jobber.model import State
-from tests.chaos.inputs import any_job
+from tests.chaos.inputs import any_job, link
 from tests.chaos.model import Known, Model
 
 #: Jobs of one person that are under way at once: the system is loaded, and does not fall behind for ever.
 UNDER_WAY = 4
+#: How often the next job is one of the person's chain, if the one before it has ended.
+CHAINED = 0.3
 #: Seconds between two tries of something that did not answer.
 AGAIN = 0.3
 CANCEL = "mutation($id: ID!) { jobCancel(id: $id) { job { state } userErrors { code message } } }"
@@ -41,6 +44,8 @@ class Person(threading.Thread):
         self.enough = threading.Event()
         self.fault: BaseException | None = None
         self._mine: list[Known] = []
+        #: The last job of the person's chain.
+        self._last: Known | None = None
         self._serial = 0
 
     def run(self) -> None:
@@ -71,24 +76,27 @@ class Person(threading.Thread):
         """One submission, and perhaps more that a person does to a job."""
         self._serial += 1
         key = f"{self.number}-{self._serial}"
-        known, path = any_job(key, self.random, self.folder)
+        chained = self._last not in self._mine and self.random.random() < CHAINED
+        make = functools.partial(link, chain=f"{self.number}") if chained else any_job
+        known, path = make(key, self.random, self.folder)
         if path is not None and not self._uploaded(known, path):
             return
-        options = {"maxErrors": str(known.max_errors)} if known.max_errors is not None else {}
-        first = self._submitted(known, options)
+        first = self._submitted(known)
         with self.model.lock:
             (self.model.unanswered if first is None else self.model.jobs).append(known)
         if first is None:
             return
         known.id = first
         self._mine.append(known)
+        if chained:
+            self._last = known
         dice = self.random.random()
         if dice < 0.15:
-            again = self._submitted(known, options)
+            again = self._submitted(known)
             if again not in (None, first):
                 self.model.blame("I3", f"key {key} gave {first} and then {again}")
         elif dice < 0.25:
-            self._conflict(known, options)
+            self._conflict(known)
         elif dice < 0.4:
             # Most of them while something of it is on its way.
             self.enough.wait(self.random.random() ** 2 * 2)
@@ -96,11 +104,11 @@ class Person(threading.Thread):
         elif dice < 0.5:
             self._pause(known)
 
-    def _submitted(self, known: Known, options: dict[str, Any]) -> str | None:
+    def _submitted(self, known: Known) -> str | None:
         """The job's id; tried again until it is answered, or the campaign ends."""
         while not self.enough.is_set():
             try:
-                job = self.client.execute(known.name, known.data, options, key=known.key)
+                job = self.client.execute(known.name, known.data, known.options, key=known.key)
                 self.model.answered += 1
                 return job.id
             except errors.Transient:
@@ -110,11 +118,11 @@ class Person(threading.Thread):
                 return None
         return None
 
-    def _conflict(self, known: Known, options: dict[str, Any]) -> None:
+    def _conflict(self, known: Known) -> None:
         other = [{"name": "another payload", "price": 1}]
         while not self.enough.is_set():
             try:
-                job = self.client.execute("LoadProducts", other, options, key=known.key)
+                job = self.client.execute("LoadProducts", other, known.options, key=known.key)
                 self.model.blame("I3", f"key {known.key} was taken for another payload, as job {job.id}")
                 return
             except errors.Conflict:
@@ -129,7 +137,8 @@ class Person(threading.Thread):
         if payload is None:
             return
         job = payload["jobCancel"]["job"]
-        if job is not None and job["state"] == "CANCELED":
+        # What a chain's job has written, the next one may write over.
+        if job is not None and job["state"] == "CANCELED" and known.chain is None:
             known.rows_at_cancel = self.counted(known.id)
 
     def _pause(self, known: Known) -> None:
