@@ -104,7 +104,7 @@ def test_large_batches_travel_alone_and_several_at_once(around: Peers) -> None:
 
 
 def test_no_more_than_the_room_is_in_flight(around: Peers) -> None:
-    now, most, lock = 0, 0, threading.Lock()
+    now, most, lock, full = 0, 0, threading.Lock(), threading.Event()
     keys = around.submit(csv_of(1000), topic="LoadProducts.bulk", options=InputOptions(batch_rows=50))
 
     def during(_: object) -> None:
@@ -112,6 +112,10 @@ def test_no_more_than_the_room_is_in_flight(around: Peers) -> None:
         with lock:
             now += 1
             most = max(most, now)
+            if now == 2:
+                full.set()
+        # The first waits for a second one however busy the machine is; then there is time for a third.
+        full.wait(10)
         threading.Event().wait(0.02)
         with lock:
             now -= 1
