@@ -255,8 +255,8 @@ def no_window() -> Iterator[None]:
 
 @mutant("a job with a rate gets batches as any other")
 def no_pace() -> Iterator[None]:
-    def choose(jobs: Sequence[Hungry], *, room: int, job_window: int) -> Any:
-        return decide.choose([dataclasses.replace(job, paced=False) for job in jobs], room=room, job_window=job_window)
+    def choose(jobs: Sequence[Hungry], **limits: Any) -> Any:
+        return decide.choose([dataclasses.replace(job, paced=False) for job in jobs], **limits)
 
     with replaced(dispatch, "choose", choose):
         yield
