@@ -1,7 +1,6 @@
 import importlib
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -31,10 +30,8 @@ def test_help_shows_every_command_and_the_exit_codes() -> None:
 def test_help_loads_nothing_heavy() -> None:
     heavy = ("polars", "grpc", "httpx", "rich", "psycopg", "pydantic")
     code = f"import sys, jobber.cli.app; print([name for name in {heavy} if name in sys.modules])"
-    began = time.monotonic()
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert answer.stdout.strip() == "[]"
-    assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize(
