@@ -366,6 +366,29 @@ async def test_a_stream_that_stalls_is_given_up(products: Products, monkeypatch:
     assert products.sql("SELECT count(*) FROM products.ledger") == [(0,)]
 
 
+async def test_stalled_streams_starve_nobody(products: Products) -> None:
+    begun, enough = asyncio.Semaphore(0), asyncio.Event()
+
+    async def stream() -> AsyncIterator[pb.LoadRequest]:
+        first, *_ = messages(Sent.of(frame(10)))
+        yield first
+        begun.release()
+        await enough.wait()
+
+    stalled = [products.stub.Load(stream(), metadata=METADATA) for _ in range(16)]
+    for _ in stalled:
+        await begun.acquire()
+    try:
+        # Not when the stalled ones are given up, but now.
+        answers = await asyncio.wait_for(products.load(Sent.of(frame(1000))), incoming.IDLE_DEADLINE / 2)
+        await asyncio.wait_for(products.call("ListCategories", pb.ListCategoriesRequest()), incoming.IDLE_DEADLINE / 2)
+        assert answers[0].receipt.inserted == 1000
+        assert not any(call.done() for call in stalled)
+    finally:
+        enough.set()
+        await asyncio.gather(*stalled, return_exceptions=True)
+
+
 async def test_a_database_that_is_away_is_unavailable_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.database.CHECKOUT_TIMEOUT", 1)
     server = EmbeddedPostgres(tmp_path / "postgres")
