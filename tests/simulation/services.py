@@ -83,20 +83,27 @@ class Cluster:
             changed=lambda ids: None,
         )
         self.dispatchers[process.name] = dispatcher
-        process.spawn(lambda: self._dispatch(dispatcher))
+        process.spawn(lambda: self._dispatch(process, dispatcher))
         process.spawn(lambda: self._sweep(dispatcher))
         process.spawn(lambda: self._publish(dispatcher))
 
-    def _dispatch(self, dispatcher: Dispatcher) -> None:
+    def _dispatch(self, process: Process, dispatcher: Dispatcher) -> None:
         awake = dispatcher._awake
+
+        def wake_after(seconds: float) -> None:
+            self.kernel.sleep(seconds)
+            awake.set()
+
         while True:
-            # A job with a rate has a timer of its own.
-            self.kernel.wait(awake.is_set, min([5.0, *dispatcher._paced]))
-            dispatcher._paced.clear()
+            self.kernel.wait(awake.is_set, 5.0)
             awake.clear()
             try:
                 while drive(dispatcher.round()):
                     pass
+                # Each job with a rate has a timer of its own.
+                for seconds in dispatcher._paced:
+                    process.spawn(lambda seconds=seconds: wake_after(seconds))  # type: ignore[misc]
+                dispatcher._paced.clear()
             except Transient:
                 self.kernel.sleep(0.2)
                 awake.set()
