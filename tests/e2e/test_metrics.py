@@ -1,6 +1,7 @@
 """/metrics of every service, by what Prometheus holds for good names, and by whether it tells what happened."""
 
 import re
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -33,9 +34,23 @@ def value(family: Metric, suffix: str = "", **labels: str) -> float:
     )
 
 
+def settled(system: System) -> bool:
+    """Whether executors have counted what there was."""
+
+    def counted() -> float:
+        return value(told(system)["executor"]["jobber_executor_records"], "_total")
+
+    before = counted()
+    time.sleep(0.3)
+    return counted() == before
+
+
 @pytest.fixture
 def seen(system: System) -> dict[str, dict[str, Metric]]:
     """What the services tell after a job with two good records and two bad ones, whose price is broken."""
+    # Others have used this system, and may have left without waiting for their jobs.
+    until(lambda: system.rows("SELECT count(*) FROM jobs.jobs WHERE ended_at IS NULL") == [(0,)], what="the end of all jobs")
+    until(lambda: settled(system), what="the settling of their batches")
     before = told(system)
     records = [{"name": "a", "price": 1}, {"name": "b", "price": 2}, {"name": "c", "price": "x"}, {"name": "d", "price": -1}]
     job = ended(system.client, system.client.execute("LoadProducts", records))
