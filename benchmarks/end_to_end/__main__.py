@@ -179,11 +179,7 @@ def main() -> int:
         system = start(folder / "up", "--broker", asked.broker, "--executors", str(asked.executors))
         try:
             dsn = system.state["database"]
-            with psycopg.connect(dsn, autocommit=True) as session:
-                session.execute("DELETE FROM products.categories")
-                for name, charge in CHARGES.items():
-                    session.execute("INSERT INTO products.categories (name, charge) VALUES (%s, %s)", [name, charge])
-                session.execute("ALTER SEQUENCE products.product_ids CACHE 1000")
+            set_up(dsn)
             uploads, uploading = uploaded(system, {name: files[name] for name in formats})
             if asked.profile:
                 profile(system, uploads, asked.rounds)
@@ -213,6 +209,15 @@ def main() -> int:
     rates = {str(line["way"]): float(str(line["rows/s"])) for line in lines}
     print(report.draw(file, bars(f"{asked.rows:,} rows, rows a second", rates, set(runs) - set(formats))))
     return 3 if any("MISSED" in str(line["bar"]) for line in lines) else 0
+
+
+def set_up(dsn: str) -> None:
+    """The charges that every way adds, and the sequence cache that every table has."""
+    with psycopg.connect(dsn, autocommit=True) as session:
+        session.execute("DELETE FROM products.categories")
+        for name, charge in CHARGES.items():
+            session.execute("INSERT INTO products.categories (name, charge) VALUES (%s, %s)", [name, charge])
+        session.execute("ALTER SEQUENCE products.product_ids CACHE 1000")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from benchmarks import report
 from benchmarks.chart import bars
 from benchmarks.copy.__main__ import products
 from benchmarks.end_to_end import ways as own_ways
-from benchmarks.end_to_end.__main__ import CHARGES, COLUMNS, expectations
+from benchmarks.end_to_end.__main__ import COLUMNS, expectations, set_up
 from benchmarks.peers.ways import PEERS, Company
 from tests.support.system import System, start
 
@@ -152,11 +152,7 @@ def main() -> int:
         system = start(folder / "up", "--broker", asked.broker)
         try:
             dsn = system.state["database"]
-            with psycopg.connect(dsn, autocommit=True) as session:
-                session.execute("DELETE FROM products.categories")
-                for name, charge in CHARGES.items():
-                    session.execute("INSERT INTO products.categories (name, charge) VALUES (%s, %s)", [name, charge])
-                session.execute("ALTER SEQUENCE products.product_ids CACHE 1000")
+            set_up(dsn)
             pulsar = system.state["transport"] if asked.broker == "pulsar" else ""
             company = Company(names, dsn, folder, pulsar)
             try:

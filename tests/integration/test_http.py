@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Self
+from typing import Any
 
 import grpc
 import httpx
@@ -20,7 +20,6 @@ import psycopg
 import pytest
 import uvicorn
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -33,6 +32,7 @@ from api.waiting import wait_for
 from jobber.credentials import service_token
 from jobber.errors import DiskFull, InvalidData, JobberError, NotFound, Unauthenticated, Unavailable
 from jobber.settings import AuthSettings, ServiceSettings
+from tests.support.relay import Relay
 
 SETTINGS = ServiceSettings(jwt_secret="x" * 32, grace=5)
 
@@ -323,53 +323,10 @@ async def test_pool_lives_through_ended_sessions(database: str) -> None:
 
 async def test_a_database_that_goes_away_while_the_pool_opens_is_waited_for(database: str) -> None:
     # Longer than the pool itself tries.
-    async with _Relay(database, refused=RECONNECT * 1.5) as relay:
+    async with Relay(database, refused=RECONNECT * 1.5) as relay:
         pool = await asyncio.wait_for(open_pool(relay.dsn, name="here", size=2, timeout=300), 60)
         await pool.close()
     assert relay.taken > 1
-
-
-class _Relay:
-    """PostgreSQL behind an address that takes one connection, then none for `refused` seconds, then all."""
-
-    def __init__(self, dsn: str, *, refused: float) -> None:
-        parts = conninfo_to_dict(dsn)
-        self._upstream = str(parts["host"]), int(str(parts["port"]))
-        self._free_at: float | None = None
-        self._refused = refused
-        self._dsn = dsn
-        #: Connections that were let through.
-        self.taken = 0
-        self._passing: list[asyncio.Task[None]] = []
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
-        self.dsn = make_conninfo(self._dsn, host="127.0.0.1", port=self._server.sockets[0].getsockname()[1])
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        await self._server.wait_closed()
-        await asyncio.gather(*self._passing)
-
-    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        clock = asyncio.get_running_loop().time
-        if self._free_at is None:
-            self._free_at = clock() + self._refused
-        elif clock() < self._free_at:
-            return writer.close()
-        self.taken += 1
-        upstream = await asyncio.open_connection(*self._upstream)
-        for one, other in ((reader, upstream[1]), (upstream[0], writer)):
-            self._passing.append(asyncio.create_task(self._pass(one, other)))
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while arrived := await reader.read(65536):
-                writer.write(arrived)
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
 
 
 async def test_lost_database_is_unavailable(database: str) -> None:
