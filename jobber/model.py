@@ -62,6 +62,8 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...] = ()
     #: Contract column -> input column, for those that the input has.
     fields: dict[str, str] = {}
+    #: JSON: required column that the first record lacks -> a key of it whose name is nearly the column's.
+    near: dict[str, str] = {}
     delimiter: str = ","
     quote: str = '"'
     #: What the input was written in; its batches are UTF-8.

@@ -15,6 +15,7 @@ class LoadOptions(graphene.InputObjectType):
     mode = graphene.InputField(WriteMode, default_value="INSERT")
     keys = graphene.List(graphene.NonNull(graphene.String))
     mapping = JSON(description="Contract column -> input column.")
+    format = graphene.InputField(FileFormat, description="Where the content does not tell; as in a source.")
     delimiter = graphene.String()
     quote = graphene.String()
     encoding = graphene.String()

@@ -275,8 +275,11 @@ def _options(asked: Asked, settings: JobsSettings) -> tuple[InputOptions, Limits
     mapping = given.get("mapping") or {}
     if not isinstance(mapping, dict) or not all(isinstance(value, str) for value in mapping.values()):
         raise InvalidData('mapping must be an object: {"<contract column>": "<input column>"}.')
+    form = Format(given["format"]) if "format" in given else None
+    if form and asked.format and form is not asked.format:
+        raise InvalidData(f"The options say that it is {form}, the source that it is {asked.format}.")
     options = InputOptions(
-        format=asked.format,
+        format=form or asked.format,
         compression=asked.compression,
         delimiter=given.get("delimiter", ","),
         quote=given.get("quote", '"'),

@@ -142,6 +142,9 @@ def demo(file: Path | None, keep: bool, broker: str) -> None:
 @click.option("--delimiter", help="CSV: what parts the columns; \\t for a tab.")
 @click.option("--quote", help="CSV: what surrounds a text.")
 @click.option("--encoding", help="Of the text, like windows-1252.")
+@click.option(
+    "--format", "form", type=click.Choice(["CSV", "NDJSON", "JSON", "PARQUET"]), help="Where the content does not tell."
+)
 @click.option("--mapping", multiple=True, metavar="COLUMN=THEIRS", help="The contract's COLUMN is called THEIRS in the file.")
 @click.option("--mode", type=click.Choice(["INSERT", "UPSERT", "UPDATE"]), help="How rows are written.")
 @click.option("--keys", metavar="COLUMNS", help="What tells rows apart for UPSERT and UPDATE, separated by commas.")
@@ -159,6 +162,7 @@ def load(
     delimiter: str | None,
     quote: str | None,
     encoding: str | None,
+    form: str | None,
     mapping: tuple[str, ...],
     mode: str | None,
     keys: str | None,
@@ -174,7 +178,7 @@ def load(
     from jobber.cli.client import connect
     from jobber.cli.load import options_of, run
 
-    dialect = {"delimiter": delimiter, "quote": quote, "encoding": encoding}
+    dialect = {"delimiter": delimiter, "quote": quote, "encoding": encoding, "format": form}
     given = options_of(options, mapping, keys, **dialect, mode=mode, dryRun=dry_run, maxErrors=max_errors)
     with told():
         sys.exit(run(connect(**where), file, name, arguments, given, reached_as(context)))

@@ -54,7 +54,7 @@ def run(client: Client, file: Path, name: str, arguments: str, options: Mapping[
             sent.forget()
             return exit_of(job)
         sent.again()
-        cure = remedy(job.error)
+        cure = next(filter(None, map(remedy, (job.error, *job.warnings))), {})
         wanted = joined(given, cure)
         if not cure or wanted == given:
             return exit_of(job)

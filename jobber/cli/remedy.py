@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 #: As operators/plan writes them (tests/unit/test_cli_load.py holds the two together).
-_TEXT = re.compile(r'the option (?P<name>delimiter|quote|encoding) "(?P<value>\\t|[^"]+)" would load it')
+_TEXT = re.compile(r'the option (?P<name>delimiter|quote|encoding|format) "(?P<value>\\t|[^"]+)" would load it')
 _MAPPING = re.compile(r"the option mapping (?P<value>\{.*?\}) would load it")
 _ENCODING = re.compile(r'the option encoding, "(?P<value>[^"]+)" for example')
 
@@ -37,7 +37,7 @@ def flags(options: Mapping[str, Any]) -> list[str]:
     """The options as they are given to `jobber load`."""
     given: list[str] = []
     for name, value in options.items():
-        if name in ("delimiter", "quote", "encoding", "mode"):
+        if name in ("delimiter", "quote", "encoding", "format", "mode"):
             given += [f"--{name}", "\\t" if value == "\t" else str(value)]
         elif name == "mapping":
             given += [part for column, theirs in value.items() for part in ("--mapping", f"{column}={theirs}")]

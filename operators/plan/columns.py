@@ -1,6 +1,6 @@
 """Which column of an input fills which column of the contract. Nothing is guessed: what does not fit says what was seen."""
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from difflib import get_close_matches
 
 from msgspec import structs
@@ -17,9 +17,13 @@ DELIMITERS = {";": "a semicolon", "\t": "a tab", "|": "a bar", ",": "a comma"}
 
 
 def fitted(seen: Layout, contract: Contract, options: InputOptions) -> Layout:
-    """The layout of an input, of which only `columns` is known, for a contract. Raises StructureFault (HEADER)."""
+    """The layout of an input, of which only `columns` is known, for a contract. Raises StructureFault (HEADER).
+
+    For JSON `columns` are the keys of the first record, as far as they were seen; its layout has none: each record has its own.
+    """
     if seen.format in (Format.JSON, Format.NDJSON):
-        return structs.replace(seen, fields=_keys(contract, options))
+        fields = _keys(contract, options)
+        return structs.replace(seen, columns=(), fields=fields, near=_near(seen.columns, fields, contract))
     return structs.replace(seen, fields=match_columns(seen.columns, contract, options))
 
 
@@ -32,6 +36,18 @@ def _keys(contract: Contract, options: InputOptions) -> dict[str, str]:
         for column in contract.columns
         if column.name in options.mapping or column.name not in taken
     }
+
+
+def _near(keys: tuple[str, ...], fields: Mapping[str, str], contract: Contract) -> dict[str, str]:
+    """Required column that has no key among these -> the key that may be meant."""
+    free = {_folded(key): key for key in reversed(keys) if key not in fields.values()}
+    found = {}
+    for column in contract.columns:
+        if column.required and free and fields.get(column.name, "") not in keys:
+            close = get_close_matches(_folded(fields.get(column.name, column.name)), free, 1, 0.7)
+            if close:
+                found[column.name] = free.pop(close[0])
+    return found
 
 
 def check_names(names: tuple[str, ...]) -> None:

@@ -9,6 +9,8 @@ from operators.plan.buffer import Buffer
 #: Bytes that are looked at.
 LOOK = 64 << 10
 
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
 _FOREIGN = (
     (b"\x1f\x8b", "It is compressed with gzip more than once; unpack it first."),
     (b"\x28\xb5\x2f\xfd", "It is compressed with zstd more than once; unpack it first."),
@@ -50,3 +52,28 @@ def _seen(head: bytes) -> Format:
         # One object over several lines is one record. Where the next line is an object of its own, this is a broken record.
         return Format.NDJSON if rest.lstrip()[:1] == b"{" else Format.JSON
     return Format.NDJSON
+
+
+def record_line(head: bytes) -> int | None:
+    """Number of the first line that is a record by itself, as in NDJSON; None for what looks like something else.
+
+    In a document whose records stand in lines of their own, these end in a comma.
+    """
+    start = head.lstrip(b" \t\r\n")[:64]
+    if b"}" not in head or (start[:1] == b"[" and start[1:].lstrip(b" \t\r\n")[:1] == b"{"):
+        return None
+    lines = head.split(b"\n")[: None if len(head) < LOOK else -1]
+    if any(line.rstrip(b" \t\r").endswith(b"},") for line in lines):
+        return None
+    return next((number for number, line in enumerate(lines, 1) if is_record(line)), None)
+
+
+def is_record(line: bytes) -> bool:
+    """Whether the line is an object, and nothing else."""
+    if line.lstrip(b" \t")[:1] != b"{":
+        return False
+    try:
+        _object.decode(line)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return False
+    return True

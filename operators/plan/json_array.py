@@ -13,6 +13,7 @@ from jobber.model import Format, InputOptions, Layout
 from operators.csv_grammar import Bytes, Places
 from operators.json_grammar import BLANK, COMMA, SLASH, Scan, begins_value, without_space
 from operators.plan.buffer import MAX_RECORD, OWN_BATCH, Buffer, Cut, too_long
+from operators.plan.keys import LOOK, first_keys
 
 #: Bytes scanned at once: arrays of this size stay in the processor's cache.
 STEP = 1 << 20
@@ -24,7 +25,7 @@ _records = msgspec.json.Decoder(list[msgspec.Raw])
 
 def plan_json(buffer: Buffer, options: InputOptions) -> Iterator[Layout | Cut]:
     """The layout, then the batches. Raises StructureFault."""
-    yield Layout(format=Format.JSON)
+    yield Layout(format=Format.JSON, columns=first_keys(buffer.bytes()[:LOOK].lstrip(b"[ \t\r\n")))
     while buffer.fill(1):
         blank = len(buffer) - len(buffer.bytes().lstrip(BLANK))
         if not blank:

@@ -9,11 +9,12 @@ from jobber.model import Format, InputOptions, Layout
 from operators.csv_grammar import LF, SPACE, Bytes, Places, spans
 from operators.json_grammar import without_space
 from operators.plan.buffer import MAX_RECORD, Buffer, Cut, cut_of, further, too_long
+from operators.plan.keys import LOOK, first_keys
 
 
 def plan_ndjson(buffer: Buffer, options: InputOptions) -> Iterator[Layout | Cut]:
     """The layout, then the batches. Raises StructureFault."""
-    yield Layout(format=Format.NDJSON)
+    yield Layout(format=Format.NDJSON, columns=first_keys(buffer.bytes()[:LOOK]))
     target = options.batch_bytes
     while buffer.fill(target + 1):
         data = buffer.head(target)

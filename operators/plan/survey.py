@@ -18,6 +18,7 @@ from operators.opening import opened
 from operators.plan import cuts, warnings_of
 from operators.plan.buffer import Buffer, Outgrown
 from operators.plan.columns import fitted
+from operators.plan.detect import detect
 
 #: Bytes that a survey holds at most: inputs with longer records are for executors.
 MOST_HELD = 16 << 20
@@ -78,7 +79,7 @@ def survey(windows: Iterable[bytes], options: InputOptions) -> Survey | None:
 def _surveyed(buffer: Buffer, options: InputOptions) -> Survey | None:
     layout: Layout | None = None
     batches = []
-    for step in cuts(buffer, options):
+    for step in cuts(buffer, options, detect(buffer, options)):
         if isinstance(step, Layout):
             layout = step
             continue

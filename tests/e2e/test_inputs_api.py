@@ -16,8 +16,10 @@ import httpx
 import pytest
 
 from jobber.cli.client import Client
+from jobber.cli.remedy import remedy
 from jobber.ids import uuid7
-from tests.support.system import System
+from jobber.model import State
+from tests.support.system import System, ended
 
 GOOD = '[{"name": "Cup", "price": 1}]'
 EXECUTE = "mutation($i: ExecuteJobInput!) { executeJob(input: $i) { id } }"
@@ -140,6 +142,7 @@ NOT_IN_THE_SCHEMA: dict[str, dict[str, Any]] = {
     "an owner": of(GOOD, owner="admin"),
     "an unknown option": option(maxErros=1),
     "an unknown mode": option(mode="DELETE"),
+    "an unknown format": option(format="XML"),
     "rows a second beyond 32 bits": option(maxRowsPerSecond=1 << 31),
     "half a row a second": option(maxRowsPerSecond=0.5),
     "a ratio that is a text": option(maxErrorRatio="all"),
@@ -175,6 +178,28 @@ def test_a_source_is_refused(system: System, theirs: dict[str, str], case: str) 
     [error] = answer["data"]["jobSubmit"]["userErrors"]
     assert (error["code"], answer["data"]["jobSubmit"]["job"]) == (code, None)
     assert error["message"].strip()
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_options_and_source_must_not_tell_of_two_formats(system: System) -> None:
+    source, options = {"rows": GOOD, "format": "JSON"}, {"format": "NDJSON"}
+    asking = {"name": "LoadProducts", "source": source, "options": options, "idempotencyKey": uuid7()}
+    [error] = asked(system.client, SUBMIT, {"i": asking})["data"]["jobSubmit"]["userErrors"]
+    assert (error["code"], error["message"]) == (
+        "INVALID_DATA",
+        "The options say that it is NDJSON, the source that it is JSON.",
+    )
+
+
+def test_the_option_that_a_failure_names_loads_the_file(system: System, tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_text('null\n{bad\n{"name": "Cup", "price": 1}\n')
+    stored = {"fileName": system.client.upload(path)["id"]}
+    failed = ended(system.client, system.client.execute("LoadProducts", stored))
+    cure = remedy(failed.error)
+    assert (failed.state, cure) == (State.FAILED, {"format": "NDJSON"})
+    done = ended(system.client, system.client.execute("LoadProducts", stored, cure))
+    assert (done.state, done.loaded, done.rejected) == (State.PARTIAL, 1, 2)
 
 
 def test_the_same_key_with_another_payload_is_a_conflict(system: System) -> None:

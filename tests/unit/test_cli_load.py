@@ -32,10 +32,16 @@ def failure(data: bytes, **options: Any) -> str:
         (b"name|price\nx|1\n", {"delimiter": "|"}),
         (b"name,prise\nx,1\n", {"mapping": {"price": "prise"}}),
         (b"n\xe4me,price\nx,1\n", {"encoding": "windows-1252"}),
+        (b'null\n{"name": "x", "price": 1}\n', {"format": "NDJSON"}),
     ],
 )
 def test_what_the_planners_say_is_understood(data: bytes, cure: dict[str, Any]) -> None:
     assert remedy(failure(data)) == cure
+
+
+def test_what_they_only_warn_of_is_understood() -> None:
+    made = plan([b'[{"Name": "x", "price of \\"one}": 1}]'], Contract.of(LoadProducts.contract), InputOptions())
+    assert remedy(made.warnings[0]) == {"mapping": {"name": "Name"}}
 
 
 @pytest.mark.parametrize(
@@ -50,6 +56,7 @@ def test_the_command_gives_the_same_options_again() -> None:
         "delimiter": "\t",
         "quote": "'",
         "encoding": "windows-1252",
+        "format": "CSV",
         "mapping": {"price": "a b=c", "name": "n"},
         "mode": "UPSERT",
         "keys": ["name", "category"],
