@@ -5,6 +5,7 @@ import hashlib
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from api.keys import Keys
 from api.scopes import JOBS_READ, JOBS_WRITE
 from api.sharing import Shared
 from jobber.credentials import Tls, service_token
-from jobber.errors import Forbidden, Unauthenticated, Unavailable
+from jobber.errors import Forbidden, InvalidData, JobberError, RateLimited, Unauthenticated, Unavailable
 from jobber.log import event
 from protos import client
 from protos.jobber.auth.v1 import auth_pb2
@@ -29,6 +30,8 @@ if TYPE_CHECKING:  # The stubs' alone.
 
 #: Seconds that auth is given; it answers in a millisecond.
 DEADLINE = 3.0
+#: A password is hashed for it, one after the other.
+LOGIN_DEADLINE = 10.0
 #: While it does not answer, a token that is known is not kept waiting so long again.
 SHORT_DEADLINE = 0.1
 #: Seconds for which auth counts as slow after it missed a deadline.
@@ -148,6 +151,25 @@ class Identity:
             self._known.popitem(last=False)
         return caller
 
+    async def login(self, email: str, password: str, address: str) -> tuple[str, datetime]:
+        """A new session's token, and when it ends.
+
+        Raises Unauthenticated when the e-mail or the password is wrong, RateLimited, InvalidData, Unavailable.
+        """
+        request = auth_pb2.LoginRequest(email=email, password=password, address=address)
+        try:
+            answer = await self._stub.Login(request, metadata=self._metadata, timeout=LOGIN_DEADLINE)
+        except aio.AioRpcError as fault:
+            raise _refused(fault) from fault
+        return answer.token, answer.expires_at.ToDatetime(UTC)
+
+    async def logout(self, token: str) -> None:
+        """End the token's session. Raises Unauthenticated when it has ended, Forbidden for an API token, Unavailable."""
+        try:
+            await self._stub.Logout(auth_pb2.LogoutRequest(token=token), metadata=self._metadata, timeout=DEADLINE)
+        except aio.AioRpcError as fault:
+            raise _refused(fault) from fault
+
     def knows(self, token: str) -> str | None:
         """The id of the caller that auth last said the token is; None when it was not asked."""
         known = self._known.get(_digest(token))
@@ -179,6 +201,20 @@ class Identity:
             self._away = True
             reason = f"{fault.code().name}: {fault.details()}"
             event("unavailable", "The auth service does not answer.", level=logging.WARNING, what="auth", reason=reason)
+
+
+def _refused(fault: aio.AioRpcError) -> JobberError:
+    """What auth said, as it was raised there."""
+    said = fault.details()
+    if fault.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return RateLimited(said)
+    refusals: Mapping[grpc.StatusCode, type[JobberError]] = {
+        grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+        grpc.StatusCode.INVALID_ARGUMENT: InvalidData,
+        grpc.StatusCode.PERMISSION_DENIED: Forbidden,
+    }
+    kind = refusals.get(fault.code())
+    return kind(said) if kind else Unavailable("The auth service does not answer; try again in a moment.")
 
 
 def _digest(token: str) -> bytes:

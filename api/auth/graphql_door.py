@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from http.cookies import SimpleCookie
 from typing import Any
 
 import graphene
@@ -14,7 +13,7 @@ from api.auth.service import Auth
 from api.graphql import types
 from api.graphql.http_door import RESPONSE_HEADERS
 from api.graphql.scalars import DateTime
-from api.graphql.tokens import COOKIE, SECURE_COOKIE, from_our_page, is_https, token_of
+from api.graphql.tokens import from_our_page, session_cookies, token_of
 from api.scopes import SCOPES
 from jobber.errors import Forbidden, JobberError, Unauthenticated
 
@@ -44,18 +43,9 @@ class Context:
 
     def set_cookie(self, login: Login | None) -> None:
         """Let the browser keep the token where no script sees it; None takes it away."""
-        secure = is_https(self.connection)
-        for name in (SECURE_COOKIE if secure else COOKIE,) if login else (SECURE_COOKIE, COOKIE):
-            cookie: SimpleCookie = SimpleCookie({name: login.token if login else ""})
-            morsel = cookie[name]
-            morsel["path"], morsel["samesite"] = "/", "Strict"
-            morsel["httponly"] = True
-            morsel["secure"] = secure or name == SECURE_COOKIE
-            if login:
-                morsel["expires"] = login.expires_at.strftime("%a, %d %b %Y %H:%M:%S GMT")
-            else:
-                morsel["max-age"] = 0
-            self.connection.scope.setdefault(RESPONSE_HEADERS, []).append(("set-cookie", morsel.OutputString()))
+        token, end = (login.token, login.expires_at) if login else (None, None)
+        values = session_cookies(self.connection, token, end)
+        self.connection.scope.setdefault(RESPONSE_HEADERS, []).extend(("set-cookie", value) for value in values)
 
 
 class LoginPayload(graphene.ObjectType):

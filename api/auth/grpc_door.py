@@ -18,7 +18,7 @@ Context: TypeAlias = "aio.ServicerContext[object, object]"
 
 
 class AuthDoor(AuthServiceServicer):
-    """Says whose a token is, and who is behind an id."""
+    """Says whose a token is, and who is behind an id; opens and ends sessions for the console."""
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
@@ -39,6 +39,18 @@ class AuthDoor(AuthServiceServicer):
             raise InvalidData(f"At most {MAX_IDS} ids at once.")
         users = await self._auth.users_by_id(request.ids)
         return auth_pb2.GetUsersResponse(users=[_wire(user) for user in users])
+
+    async def Login(self, request: auth_pb2.LoginRequest, context: Context) -> auth_pb2.LoginResponse:
+        """As the mutation does, with the same limits."""
+        login = await self._auth.login(request.email, request.password, request.address)
+        answer = auth_pb2.LoginResponse(token=login.token)
+        answer.expires_at.FromDatetime(login.expires_at)
+        return answer
+
+    async def Logout(self, request: auth_pb2.LogoutRequest, context: Context) -> auth_pb2.LogoutResponse:
+        """As the mutation does."""
+        await self._auth.logout(await self._auth.authenticate(request.token))
+        return auth_pb2.LogoutResponse()
 
 
 def _wire(user: User) -> auth_pb2.User:

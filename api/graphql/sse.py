@@ -18,31 +18,42 @@ TICK = 1.0
 
 def event_stream(request: Request, answers: AsyncGenerator[Answer, None] | Answer) -> StreamingResponse:
     """Each answer as a `next` event, and `complete` at the end; ends early when the service stops."""
+    return stream(request, _events(answers))
+
+
+def stream(request: Request, events: AsyncGenerator[bytes, None]) -> StreamingResponse:
+    """The events as they come, with a comment now and then; ends early when the service stops."""
     return StreamingResponse(
-        _events(request, answers),
+        _paced(request, events),
         media_type="text/event-stream",
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},
     )
 
 
-async def _events(request: Request, answers: AsyncGenerator[Answer, None] | Answer) -> AsyncIterator[bytes]:
+async def _events(answers: AsyncGenerator[Answer, None] | Answer) -> AsyncGenerator[bytes, None]:
     if isinstance(answers, Answer):
         yield _event("next", answers) + _event("complete")
         return
-    following: asyncio.Task[Answer] | None = None
+    async with contextlib.aclosing(answers):
+        async for answer in answers:
+            yield _event("next", answer)
+    yield _event("complete")
+
+
+async def _paced(request: Request, events: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    following: asyncio.Task[bytes] | None = None
     silent = 0.0
     try:
         while not _stopping(request):
-            following = following or asyncio.ensure_future(anext(answers))
+            following = following or asyncio.ensure_future(anext(events))
             done, _ = await asyncio.wait((following,), timeout=TICK)
             if done:
                 try:
-                    answer = following.result()
+                    chunk = following.result()
                 except StopAsyncIteration:
-                    yield _event("complete")
                     return
                 following, silent = None, 0.0
-                yield _event("next", answer)
+                yield chunk
             else:
                 silent += TICK
                 if silent >= PING:
@@ -53,7 +64,7 @@ async def _events(request: Request, answers: AsyncGenerator[Answer, None] | Answ
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
                 await following
-        await answers.aclose()
+        await events.aclose()
 
 
 def _event(kind: str, answer: Answer | None = None) -> bytes:

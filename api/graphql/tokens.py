@@ -1,6 +1,8 @@
 """Where a request's token is: `Authorization: Bearer …`, the `Authentication` cookie, or a WebSocket's connection_init."""
 
 from collections.abc import Mapping
+from datetime import datetime
+from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -49,6 +51,24 @@ def is_https(connection: HTTPConnection) -> bool:
     The proxy's header is a claim that anybody can make: only for what makes a cookie stricter.
     """
     return connection.url.scheme in ("https", "wss") or connection.headers.get("x-forwarded-proto", "") == "https"
+
+
+def session_cookies(connection: HTTPConnection, token: str | None, expires_at: datetime | None = None) -> list[str]:
+    """Values of Set-Cookie that let the browser keep the token where no script sees it; None takes it away."""
+    secure = is_https(connection)
+    made = []
+    for name in (SECURE_COOKIE if secure else COOKIE,) if token else (SECURE_COOKIE, COOKIE):
+        cookie: SimpleCookie = SimpleCookie({name: token or ""})
+        morsel = cookie[name]
+        morsel["path"], morsel["samesite"] = "/", "Strict"
+        morsel["httponly"] = True
+        morsel["secure"] = secure or name == SECURE_COOKIE
+        if token and expires_at:
+            morsel["expires"] = expires_at.strftime("%a, %d %b %Y %H:%M:%S GMT")
+        elif not token:
+            morsel["max-age"] = 0
+        made.append(morsel.OutputString())
+    return made
 
 
 def _bearer(header: str) -> str:

@@ -6,7 +6,7 @@ together share one reading of it.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from api.jobs.model import Job
@@ -95,7 +95,7 @@ class Changes:
 
     async def follow(
         self, store: Store, job_id: str, sees: str | None, after_seq: int | None, check: Check
-    ) -> AsyncIterator[Job]:
+    ) -> AsyncGenerator[Job, None]:
         """The job at every change beyond `after_seq`; ends after its final state. Nothing when the caller may not see it.
 
         Raises what `check` raises, within LOOK_EVERY seconds.
@@ -132,6 +132,22 @@ class Changes:
                 ids, inbox.changed = list(inbox.changed), {}
                 for job in await store.jobs_by_id(ids, sees) if ids else ():
                     yield job
+        finally:
+            self._inboxes.discard(inbox)
+
+    async def ticks(self, check: Check) -> AsyncGenerator[None, None]:
+        """At once, and whenever some job may have changed since; at the latest after LOOK_EVERY seconds; never ends.
+
+        Raises what `check` raises.
+        """
+        inbox = _Inbox()
+        self._inboxes.add(inbox)
+        try:
+            while True:
+                await check()
+                inbox.changed.clear()
+                yield
+                await _woken(inbox.awake)
         finally:
             self._inboxes.discard(inbox)
 

@@ -20,6 +20,7 @@ from api.graphql.types import (
     page_size,
     user_error,
 )
+from api.jobs import acts
 from api.jobs import graphql_dead as dead
 from api.jobs import graphql_inputs as inputs
 from api.jobs import graphql_later as later
@@ -29,15 +30,12 @@ from api.jobs import graphql_uploads as uploads
 from api.jobs.context import Context
 from api.jobs.graphql_follow import Subscription
 from api.jobs.graphql_replay import JobReplayRejected
-from api.jobs.retry import retry
 from api.jobs.submission import Asked
 from api.jobs.submit import Stored
 from api.scopes import ADMIN_READ
-from jobber import faults
 from jobber.contract import Contract, rules_of, type_of
 from jobber.errors import Forbidden, InvalidData, JobberError, NotFound
 from jobber.job import JobType
-from jobber.log import event
 from jobber.model import Compression, Format, State
 
 #: `jobs` has no page size in the original; more than so many are asked for by jobsConnection.
@@ -194,7 +192,7 @@ class ExecuteJob(graphene.Mutation):
             options=_plain(given.get("options")),
             idempotency_key=given.get("idempotency_key"),
         )
-        return await _submitted(context, await context.services.desk.submit(asked))
+        return await _submitted(context, await acts.submit(context, asked))
 
 
 class JobSubmit(graphene.Mutation):
@@ -216,7 +214,8 @@ class JobSubmit(graphene.Mutation):
             if sum(source.get(name) is not None for name in ("rows", "upload_id", "url")) != 1:
                 raise InvalidData("A source is exactly one of rows, uploadId and url.")
             rows = source.get("rows")
-            outcome = await context.services.desk.submit(
+            outcome = await acts.submit(
+                context,
                 Asked(
                     owner_id=owner,
                     actor=context.who.actor,
@@ -228,7 +227,7 @@ class JobSubmit(graphene.Mutation):
                     idempotency_key=input["idempotency_key"],
                     format=Format(source["format"]) if source.get("format") else None,
                     compression=Compression(source["compression"]) if source.get("compression") else None,
-                )
+                ),
             )
             job = await _submitted(context, outcome)
             return types.JobPayload(job=job, replayed=outcome.replayed, user_errors=[])
@@ -246,7 +245,6 @@ def _change(name: str, doc: str, act: Callable[[Context, str], Awaitable[None]])
         async def run() -> types.JobPayload:
             job_id = types.job_id(id)
             await act(context, job_id)
-            context.services.changes.publish([job_id])
             return types.JobPayload(job=await _stored(context, job_id), replayed=False, user_errors=[])
 
         return await _payload(run)
@@ -275,30 +273,10 @@ class JobRetry(graphene.Mutation):
         context.may_submit()
 
         async def run() -> types.JobPayload:
-            child, replayed = await retry(context.store.pool, types.job_id(id), context.sees, context.who.actor)
-            context.services.dispatcher.wake()
-            context.services.changes.publish([child])
+            child, replayed = await acts.retry(context, types.job_id(id))
             return types.JobPayload(job=await _stored(context, child), replayed=replayed, user_errors=[])
 
         return await _payload(run)
-
-
-async def _cancel(context: Context, job_id: str) -> None:
-    await context.store.cancel(job_id, context.sees, context.who.actor)
-    faults.point("cancel.after_commit")
-    event("job_cancelled", "A job's cancel was asked.", job=job_id, by=context.who.id)
-    # No row may appear after the answer: products closes the job first. When it is away the answer says CANCELING.
-    await context.services.dispatcher.close_jobs()
-    context.services.dispatcher.wake()
-
-
-async def _pause(context: Context, job_id: str) -> None:
-    await context.store.pause(job_id, context.sees, context.who.actor)
-
-
-async def _resume(context: Context, job_id: str) -> None:
-    await context.store.resume(job_id, context.sees, context.who.actor)
-    context.services.dispatcher.wake()
 
 
 class Mutation(graphene.ObjectType):
@@ -306,9 +284,11 @@ class Mutation(graphene.ObjectType):
 
     execute_job = ExecuteJob.Field()
     job_submit = JobSubmit.Field()
-    job_cancel = _change("JobCancel", "Cancel a job; once answered CANCELED, no further row of it appears.", _cancel).Field()
-    job_pause = _change("JobPause", "Stop dispatching a job's batches until it is resumed.", _pause).Field()
-    job_resume = _change("JobResume", "Go on with a paused job.", _resume).Field()
+    job_cancel = _change(
+        "JobCancel", "Cancel a job; once answered CANCELED, no further row of it appears.", acts.cancel
+    ).Field()
+    job_pause = _change("JobPause", "Stop dispatching a job's batches until it is resumed.", acts.pause).Field()
+    job_resume = _change("JobResume", "Go on with a paused job.", acts.resume).Field()
     job_retry = JobRetry.Field()
     job_replay_rejected = JobReplayRejected.Field()
     job_revert = later.JobRevert.Field()
@@ -361,8 +341,6 @@ async def _find(context: Context, id: str) -> types.Job | None:
 
 async def _submitted(context: Context, outcome: Stored) -> types.Job:
     """The job that was stored; read only when it is not the one that was asked for."""
-    context.services.dispatcher.wake()
-    context.services.changes.publish([outcome.job_id])
     return types.Job.of(outcome.job) if outcome.job else await _stored(context, outcome.job_id)
 
 

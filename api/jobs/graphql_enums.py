@@ -11,20 +11,22 @@ JobStatus = described_enum(
         "FAILED": "It has ended otherwise (FAILED, CANCELED).",
     },
 )
+#: What each state means, in a sentence.
+STATES = {
+    "QUEUED": "It waits for its turn.",
+    "VALIDATING": "Its input is read through and cut into batches.",
+    "RUNNING": "Batches are with executors, or about to be.",
+    "PAUSED": "No further batch is dispatched until it is resumed.",
+    "CANCELING": "It is being closed; rows may still appear until it has ended.",
+    "CANCELED": "It was cancelled; no further row appears.",
+    "SUCCEEDED": "Every record was loaded.",
+    "PARTIAL": "Some records were loaded and some rejected, within the job's limits.",
+    "FAILED": "Its input could not be loaded, or more was rejected than the job allows; `error` says why.",
+}
 JobState = described_enum(
     "JobState",
     "Where a job is. CANCELED, SUCCEEDED, PARTIAL and FAILED are terminal, and never change.",
-    {
-        "QUEUED": "It waits for its turn.",
-        "VALIDATING": "Its input is read through and cut into batches.",
-        "RUNNING": "Batches are with executors, or about to be.",
-        "PAUSED": "No further batch is dispatched until it is resumed.",
-        "CANCELING": "It is being closed; rows may still appear until it has ended.",
-        "CANCELED": "It was cancelled; no further row appears.",
-        "SUCCEEDED": "Every record was loaded.",
-        "PARTIAL": "Some records were loaded and some rejected, within the job's limits.",
-        "FAILED": "Its input could not be loaded, or more was rejected than the job allows; `error` says why.",
-    },
+    STATES,
 )
 RowOutcome = described_enum(
     "RowOutcome",

@@ -5,6 +5,7 @@ from typing import Any
 import graphene
 
 from api.graphql.types import user_error
+from api.jobs import acts
 from api.jobs import graphql_types as types
 from api.jobs.context import Context
 from jobber.errors import JobberError
@@ -28,15 +29,10 @@ class JobReplayRejected(graphene.Mutation):
         """The child job."""
         context: Context = info.context
         context.may_submit()
-        who = context.who
         try:
-            child, replayed = await context.services.replays.replay(
-                types.job_id(id), context.sees, who.id, who.actor, corrected_upload_id
-            )
+            child, replayed = await acts.replay(context, types.job_id(id), corrected_upload_id)
             row = await context.store.job(child, None)
             assert row is not None
         except JobberError as fault:
             return types.JobPayload(job=None, replayed=False, user_errors=[user_error(fault)])
-        context.services.dispatcher.wake()
-        context.services.changes.publish([child])
         return types.JobPayload(job=types.Job.of(row), replayed=replayed, user_errors=[])

@@ -13,6 +13,7 @@ from api.http import http_app, run, start
 from api.identity import Caller, Identity
 from api.jobs import metrics
 from api.jobs.changes import Changes
+from api.jobs.console import console_routes
 from api.jobs.context import Context, Directory, Services
 from api.jobs.dead_letters import DeadLetters
 from api.jobs.dispatch import Dispatcher
@@ -134,7 +135,8 @@ async def serve(settings: JobsSettings) -> None:
 
     graphql = graphql_app(schema, context=context_of, settings=settings, subscriptions=True, limits=Limits.of(settings))
     files = [*routes(uploads, rejects, store, caller_of), *tus_routes(staging, caller_of, settings.upload_bytes)]
-    doors = [*files, *graphql_routes("/graphql", graphql, settings)]
+    console = console_routes(services, context_of, rates)
+    doors = [*files, *graphql_routes("/graphql", graphql, settings), *console]
     app = http_app(doors, ready=ready, settings=settings)
     server = grpc_server(settings)
     door = JobsDoor(

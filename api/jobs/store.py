@@ -22,7 +22,8 @@ JOB: LiteralString = """
            j.parent_id, j.created_at, j.started_at, j.ended_at, j.expired_at IS NOT NULL AS expired, j.dry_run,
            greatest(extract(epoch FROM coalesce(j.ended_at, clock_timestamp()) - coalesce(j.started_at, j.created_at)),
                     0)::float8 AS seconds,
-           t.receipts, t.inserted, t.updated, t.unchanged, t.rejected, t.staged
+           t.receipts, t.inserted, t.updated, t.unchanged, t.rejected, t.staged,
+           (SELECT u.file_name FROM jobs.uploads u WHERE u.id = j.upload_id) AS file_name
       FROM jobs.jobs j
       CROSS JOIN LATERAL (
            SELECT count(*) AS receipts, coalesce(sum(r.inserted), 0)::bigint AS inserted,
@@ -36,6 +37,15 @@ INSERT_BATCHES: LiteralString = """
     SELECT %s, (n - 1)::integer, o, l, f, r, d, p
       FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::integer[], %s::bytea[], %s::boolean[])
            WITH ORDINALITY AS b(o, l, f, r, d, p, n)
+"""
+
+#: Records that ended in each of so many equal parts of a job's time.
+PACE: LiteralString = """
+    SELECT least(greatest(width_bucket(extract(epoch FROM r.committed_at - j.started_at)::float8, 0,
+                                       greatest(%(seconds)s, 0.001), %(parts)s), 1), %(parts)s)::integer AS part,
+           sum(r.inserted + r.updated + r.unchanged + r.staged + r.rejected)::bigint
+      FROM jobs.receipts r JOIN jobs.jobs j ON j.id = r.job_id WHERE r.job_id = %(id)s AND j.started_at IS NOT NULL
+     GROUP BY part
 """
 
 #: A block begins with the length of its head.
@@ -122,6 +132,13 @@ class Store:
                 "first": first,
             },
         )
+
+    async def pace(self, job: Job, parts: int) -> list[int]:
+        """How many records ended in each of so many equal parts of the job's time until now."""
+        async with checkout(self.pool) as connection:
+            cursor = await connection.execute(PACE, {"id": job.id, "seconds": job.seconds, "parts": parts})
+            ended = dict(await cursor.fetchall())
+            return [ended.get(part, 0) for part in range(1, parts + 1)]
 
     async def jobs_by_id(self, ids: Sequence[str], owner_id: str | None) -> list[Job]:
         """Those of the ids that are there and belong to `owner_id` (None: whoever), in the order of the ids."""
@@ -320,4 +337,5 @@ def _job(row: dict[str, Any]) -> Job:
         expired=row["expired"],
         dry_run=row["dry_run"],
         seconds=row["seconds"],
+        file_name=row["file_name"],
     )

@@ -101,6 +101,12 @@ class Flaky(AuthServiceServicer):
     async def GetUsers(self, request: Any, context: Any) -> Any:
         return auth_pb2.GetUsersResponse()
 
+    async def Login(self, request: Any, context: Any) -> Any:
+        return auth_pb2.LoginResponse()
+
+    async def Logout(self, request: Any, context: Any) -> Any:
+        return auth_pb2.LogoutResponse()
+
 
 @pytest.fixture
 async def flaky() -> AsyncIterator[tuple[Flaky, str]]:

@@ -45,6 +45,16 @@ class AuthServiceStub:
                 request_serializer=jobber_dot_auth_dot_v1_dot_auth__pb2.GetUsersRequest.SerializeToString,
                 response_deserializer=jobber_dot_auth_dot_v1_dot_auth__pb2.GetUsersResponse.FromString,
                 _registered_method=True)
+        self.Login = channel.unary_unary(
+                '/jobber.auth.v1.AuthService/Login',
+                request_serializer=jobber_dot_auth_dot_v1_dot_auth__pb2.LoginRequest.SerializeToString,
+                response_deserializer=jobber_dot_auth_dot_v1_dot_auth__pb2.LoginResponse.FromString,
+                _registered_method=True)
+        self.Logout = channel.unary_unary(
+                '/jobber.auth.v1.AuthService/Logout',
+                request_serializer=jobber_dot_auth_dot_v1_dot_auth__pb2.LogoutRequest.SerializeToString,
+                response_deserializer=jobber_dot_auth_dot_v1_dot_auth__pb2.LogoutResponse.FromString,
+                _registered_method=True)
 
 
 class AuthServiceServicer:
@@ -65,6 +75,21 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Login(self, request, context):
+        """For the web console, which takes the password on its own page. Answers UNAUTHENTICATED when e-mail or password is wrong,
+        RESOURCE_EXHAUSTED with RetryInfo when it was tried too often.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Logout(self, request, context):
+        """Ends the session of a token: it is refused from now on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuthServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +102,16 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.GetUsers,
                     request_deserializer=jobber_dot_auth_dot_v1_dot_auth__pb2.GetUsersRequest.FromString,
                     response_serializer=jobber_dot_auth_dot_v1_dot_auth__pb2.GetUsersResponse.SerializeToString,
+            ),
+            'Login': grpc.unary_unary_rpc_method_handler(
+                    servicer.Login,
+                    request_deserializer=jobber_dot_auth_dot_v1_dot_auth__pb2.LoginRequest.FromString,
+                    response_serializer=jobber_dot_auth_dot_v1_dot_auth__pb2.LoginResponse.SerializeToString,
+            ),
+            'Logout': grpc.unary_unary_rpc_method_handler(
+                    servicer.Logout,
+                    request_deserializer=jobber_dot_auth_dot_v1_dot_auth__pb2.LogoutRequest.FromString,
+                    response_serializer=jobber_dot_auth_dot_v1_dot_auth__pb2.LogoutResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +169,60 @@ class AuthService:
             '/jobber.auth.v1.AuthService/GetUsers',
             jobber_dot_auth_dot_v1_dot_auth__pb2.GetUsersRequest.SerializeToString,
             jobber_dot_auth_dot_v1_dot_auth__pb2.GetUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Login(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobber.auth.v1.AuthService/Login',
+            jobber_dot_auth_dot_v1_dot_auth__pb2.LoginRequest.SerializeToString,
+            jobber_dot_auth_dot_v1_dot_auth__pb2.LoginResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Logout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobber.auth.v1.AuthService/Logout',
+            jobber_dot_auth_dot_v1_dot_auth__pb2.LogoutRequest.SerializeToString,
+            jobber_dot_auth_dot_v1_dot_auth__pb2.LogoutResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,12 @@ class AuthServiceStub:
     """Answers UNAUTHENTICATED when the token is not, or no longer, good."""
     GetUsers: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetUsersRequest, _auth_pb2.GetUsersResponse]
     """E-mail and role of users by id; unknown ids are left out."""
+    Login: _grpc.UnaryUnaryMultiCallable[_auth_pb2.LoginRequest, _auth_pb2.LoginResponse]
+    """For the web console, which takes the password on its own page. Answers UNAUTHENTICATED when e-mail or password is wrong,
+    RESOURCE_EXHAUSTED with RetryInfo when it was tried too often.
+    """
+    Logout: _grpc.UnaryUnaryMultiCallable[_auth_pb2.LogoutRequest, _auth_pb2.LogoutResponse]
+    """Ends the session of a token: it is refused from now on."""
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
@@ -47,6 +53,12 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Answers UNAUTHENTICATED when the token is not, or no longer, good."""
     GetUsers: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetUsersRequest, _auth_pb2.GetUsersResponse]  # type: ignore[assignment]
     """E-mail and role of users by id; unknown ids are left out."""
+    Login: _aio.UnaryUnaryMultiCallable[_auth_pb2.LoginRequest, _auth_pb2.LoginResponse]  # type: ignore[assignment]
+    """For the web console, which takes the password on its own page. Answers UNAUTHENTICATED when e-mail or password is wrong,
+    RESOURCE_EXHAUSTED with RetryInfo when it was tried too often.
+    """
+    Logout: _aio.UnaryUnaryMultiCallable[_auth_pb2.LogoutRequest, _auth_pb2.LogoutResponse]  # type: ignore[assignment]
+    """Ends the session of a token: it is refused from now on."""
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     """Says whose token this is. Callers must carry the service credential."""
@@ -66,5 +78,23 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.GetUsersResponse, _abc.Awaitable[_auth_pb2.GetUsersResponse]]:
         """E-mail and role of users by id; unknown ids are left out."""
+
+    @_abc_1.abstractmethod
+    def Login(
+        self,
+        request: _auth_pb2.LoginRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.LoginResponse, _abc.Awaitable[_auth_pb2.LoginResponse]]:
+        """For the web console, which takes the password on its own page. Answers UNAUTHENTICATED when e-mail or password is wrong,
+        RESOURCE_EXHAUSTED with RetryInfo when it was tried too often.
+        """
+
+    @_abc_1.abstractmethod
+    def Logout(
+        self,
+        request: _auth_pb2.LogoutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.LogoutResponse, _abc.Awaitable[_auth_pb2.LogoutResponse]]:
+        """Ends the session of a token: it is refused from now on."""
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
