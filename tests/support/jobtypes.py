@@ -2,6 +2,7 @@
 
 import time
 
+import dataframely as dy
 import polars as pl
 
 from jobber.job import Args, Lookups, job
@@ -38,3 +39,25 @@ class Broken(Args, frozen=True):
         if (records["name"] == "breaks").any():
             raise RuntimeError("this job type has a bug")
         return records
+
+
+class Texts(dy.Schema):
+    """Any table's first columns, by `mapping`."""
+
+    c0 = dy.String(nullable=True)
+    c1 = dy.String(nullable=True)
+    c2 = dy.String(nullable=True)
+    c3 = dy.String(nullable=True)
+    c4 = dy.String(nullable=True)
+    c5 = dy.String(nullable=True)
+    c6 = dy.String(nullable=True)
+    c7 = dy.String(nullable=True)
+    c8 = dy.String(nullable=True)
+    c9 = dy.String(nullable=True)
+
+
+@job("Cells")
+class Cells(Args, frozen=True):
+    """Give the first ten columns of a table back, as texts."""
+
+    contract = Texts
