@@ -6,7 +6,7 @@ Back-pressure is here and nowhere else: what was received is prepared at once, s
 import logging
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 
@@ -23,6 +23,9 @@ IDLE_WAIT = 0.2
 BUSY_WAIT = 0.001
 #: Seconds between two tries while the transport, or what loads, is away. A signal is seen between two.
 AWAY = 0.2
+#: When Bytewax is to ask again: at once, always. It compares any later time with the wall clock, and waits by that clock even
+#: when it is told none: where it is set back by an hour, the source would stand still for an hour. So it is waited here.
+AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class TransportSource(DynamicSource[Flight]):
@@ -74,6 +77,10 @@ class TransportSource(DynamicSource[Flight]):
         """Whether the process is to end."""
         return self._stopping.is_set()
 
+    def wait(self, seconds: float) -> None:
+        """Let time pass, by a clock that nobody sets; not once the process is to end."""
+        self._stopping.wait(seconds)
+
     def leave(self) -> None:
         """Let others have what was claimed and did not begin."""
         for flight in self._room.clear():
@@ -96,17 +103,19 @@ class TransportPartition(StatelessSourcePartition[Flight]):
 
     def __init__(self, source: TransportSource) -> None:
         self._source = source
-        self._awake: datetime | None = None
+        self._pause = 0.0
 
     def next_batch(self) -> list[Flight]:
         """The deliveries that were received together, as one item. Ends with StopIteration."""
+        self._source.wait(self._pause)
         if self._source.stopping:
             self._source.leave()
             raise StopIteration
+        # Nothing waits behind this: what was received went through all operators before Bytewax asked again.
         flights, pause = self._source.next()
-        self._awake = datetime.now(UTC) + timedelta(seconds=pause) if pause else None
+        self._pause = 0 if flights else max(pause, BUSY_WAIT)
         return flights
 
     def next_awake(self) -> datetime | None:
         """When to ask again."""
-        return self._awake
+        return AT_ONCE
