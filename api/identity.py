@@ -53,8 +53,8 @@ class Caller:
     email: str
     #: ADMIN, MEMBER or VIEWER.
     role: str
-    #: None: an API token without an end.
-    expires_at: datetime | None
+    #: Until when, by the monotonic clock, the token is good if auth cannot be asked; None: an API token without an end.
+    good_until: float | None
     #: What an API token may do (api.scopes); None: a login.
     scopes: frozenset[str] | None = None
     #: The API token's id.
@@ -89,8 +89,8 @@ class Identity:
     Requests that come with a token while auth is asked about it share the next question (api.sharing). The signature of a text
     that auth called good is not computed again, until the keys change.
 
-    While auth does not answer, a token that auth called good goes on working until it expires: logging out and disabling
-    users then take effect when auth is back.
+    While auth does not answer, a token that auth called good goes on working for as long as auth said, whatever this machine's
+    clock says (I14): logging out and disabling users then take effect when auth is back.
     """
 
     def __init__(self, addresses: str, jwt_secret: str, tls: Tls | None = None, keys: Keys | None = None) -> None:
@@ -121,6 +121,7 @@ class Identity:
         key, epoch = _digest(token), self._keys.epoch
         known, _ = self._known.get(key, (None, 0))
         deadline = SHORT_DEADLINE if known and time.monotonic() < self._slow_until else DEADLINE
+        asked = time.monotonic()
         try:
             answer = await self._stub.Authenticate(
                 auth_pb2.AuthenticateRequest(token=token), metadata=self._metadata, timeout=deadline
@@ -130,7 +131,7 @@ class Identity:
                 self._known.pop(key, None)
                 raise Unauthenticated from fault
             self._note(fault)
-            if fault.code() in _AWAY and known and (known.expires_at is None or known.expires_at > datetime.now(UTC)):
+            if fault.code() in _AWAY and known and (known.good_until is None or known.good_until > time.monotonic()):
                 return known
             raise Unavailable("The auth service does not answer; try again in a moment.") from fault
         if self._away:
@@ -141,7 +142,7 @@ class Identity:
             answer.user.id,
             answer.user.email,
             auth_pb2.Role.Name(answer.user.role).removeprefix("ROLE_"),
-            answer.expires_at.ToDatetime(UTC) if answer.HasField("expires_at") else None,
+            asked + answer.good_for.ToTimedelta().total_seconds() if answer.HasField("expires_at") else None,
             frozenset(answer.api_token.scopes) if answer.HasField("api_token") else None,
             answer.api_token.id or None,
         )

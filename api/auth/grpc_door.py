@@ -27,8 +27,9 @@ class AuthDoor(AuthServiceServicer):
         """Whose token it is."""
         session = await self._auth.authenticate(request.token)
         answer = auth_pb2.AuthenticateResponse(user=_wire(session.user))
-        if session.expires_at is not None:
+        if session.expires_at is not None and session.good_for is not None:
             answer.expires_at.FromDatetime(session.expires_at)
+            answer.good_for.FromTimedelta(session.good_for)
         if session.scopes is not None:
             answer.api_token.CopyFrom(auth_pb2.ApiToken(id=session.id, scopes=sorted(session.scopes)))
         return answer

@@ -4,7 +4,7 @@ import enum
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from jobber.errors import InvalidData
 
@@ -45,6 +45,8 @@ class Session:
     user: User
     #: None: an API token without an end.
     expires_at: datetime | None
+    #: How long that is yet, by the database's clock.
+    good_for: timedelta | None
     #: What an API token may do (api.scopes); None: a login, which may do all that its user's role allows.
     scopes: frozenset[str] | None = None
 

@@ -35,7 +35,7 @@ OPEN_SESSION: LiteralString = """
 """
 
 GOOD_SESSION: LiteralString = """
-    SELECT u.id::text, u.email, u.role, s.expires_at
+    SELECT u.id::text, u.email, u.role, s.expires_at, s.expires_at - clock_timestamp()
       FROM auth.sessions s JOIN auth.users u ON u.id = s.user_id
      WHERE s.id = %(id)s AND s.user_id = %(user_id)s AND s.issued_at = %(issued_at)s AND s.expires_at = %(expires_at)s
        AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp() AND u.disabled_at IS NULL
@@ -125,7 +125,7 @@ class Store:
         values = {"id": session_id, "user_id": user_id, "issued_at": issued_at, "expires_at": expires_at}
         async with connection(self._pool) as session:
             row = await _one(session, GOOD_SESSION, values)
-        return Session(session_id, _user(row), row[3]) if row else None
+        return Session(session_id, _user(row), row[3], row[4]) if row else None
 
     async def revoke_session(self, session_id: str, act: Act) -> None:
         """End the session."""

@@ -21,7 +21,7 @@ INSERT_TOKEN: LiteralString = """
 """
 
 GOOD_TOKEN: LiteralString = """
-    SELECT t.id::text, u.id::text, u.email, u.role, t.scopes, t.expires_at,
+    SELECT t.id::text, u.id::text, u.email, u.role, t.scopes, t.expires_at, t.expires_at - clock_timestamp(),
            t.last_used_at IS NULL OR t.last_used_at < clock_timestamp() - interval '1 minute'
       FROM auth.api_tokens t JOIN auth.users u ON u.id = t.user_id
      WHERE t.sha256 = %(sha256)s AND t.revoked_at IS NULL AND u.disabled_at IS NULL
@@ -72,9 +72,9 @@ class TokenStore:
             row = await (await session.execute(GOOD_TOKEN, {"sha256": sha256})).fetchone()
             if row is None:
                 return None
-            if row[6]:  # Once a minute: a write at every request would cost more than the request.
+            if row[7]:  # Once a minute: a write at every request would cost more than the request.
                 await session.execute("UPDATE auth.api_tokens SET last_used_at = clock_timestamp() WHERE id = %s", [row[0]])
-        return Session(row[0], User(row[1], row[2], Role(row[3])), row[5], frozenset(row[4]))
+        return Session(row[0], User(row[1], row[2], Role(row[3])), row[5], row[6], frozenset(row[4]))
 
     async def revoke(self, token_id: str, owner_id: str | None, act: Act) -> None:
         """End the token, which is `owner_id`'s (None: anybody's). Raises NotFound."""

@@ -6,6 +6,7 @@ import signal
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -58,7 +59,9 @@ def test_authenticate(auth: AuthProcess, channel: grpc.Channel) -> None:
     answer = stub.Authenticate(auth_pb2.AuthenticateRequest(token=token), metadata=(("authorization", BEARER),), timeout=5)
     assert answer.user.email == ADMIN
     assert answer.user.role == auth_pb2.ROLE_ADMIN
-    assert answer.expires_at.seconds == jwt.decode(token, options={"verify_signature": False})["exp"]
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert answer.expires_at.seconds == claims["exp"]
+    assert 0 < claims["exp"] - claims["iat"] - answer.good_for.ToTimedelta().total_seconds() < 60
     with pytest.raises(grpc.RpcError) as caught:
         stub.Authenticate(auth_pb2.AuthenticateRequest(token=token[:-2]), metadata=(("authorization", BEARER),), timeout=5)
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
@@ -167,9 +170,11 @@ async def test_identity_lives_through_an_outage_of_auth(clone: Callable[[str], s
                 await who.caller(unseen)
             with pytest.raises(Unavailable):  # What auth refused is not remembered as good.
                 await who.caller(out)
-            # An expired one is not good any more, whoever is away.
+            # An expired one is not good any more, whoever is away; when that is nobody's wall clock says.
             known, _ = next(iter(who._known.values()))
-            monkeypatch.setattr(identity, "datetime", _Later(known.expires_at))
+            claims = jwt.decode(good, options={"verify_signature": False})
+            assert known.good_until == pytest.approx(time.monotonic() + claims["exp"] - claims["iat"], abs=60)
+            monkeypatch.setattr(identity, "time", SimpleNamespace(monotonic=lambda: known.good_until))
             with pytest.raises(Unavailable):
                 await who.caller(good)
             monkeypatch.undo()
@@ -184,16 +189,6 @@ async def test_identity_lives_through_an_outage_of_auth(clone: Callable[[str], s
                         assert time.monotonic() < deadline
         finally:
             await who.close()
-
-
-class _Later:
-    """A clock that stands at the given moment."""
-
-    def __init__(self, moment: object) -> None:
-        self._moment = moment
-
-    def now(self, zone: object) -> object:
-        return self._moment
 
 
 async def test_identity_remembers_a_bounded_number(auth: AuthProcess, who: Identity, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Wall clocks that are wrong: libfaketime (Debian: libfaketime) under single processes. Their monotonic clock is true.
 
-Under it `time.sleep` fails, which our services do not use: libfaketime 0.9.10 errs where it is slept by the monotonic clock.
+Under it `time.sleep` fails, which our services do without (but for an instant when a child ended): libfaketime 0.9.10 errs
+where it is slept by the monotonic clock.
 """
 
 from pathlib import Path

@@ -40,7 +40,7 @@ class Directory:
 async def test_once_a_request() -> None:
     store, directory = Store(), Directory()
     services: Any = SimpleNamespace(store=store, directory=directory)
-    context = Context(services, Caller("me", "me@example.com", "ADMIN", NOW), "http://jobs")
+    context = Context(services, Caller("me", "me@example.com", "ADMIN", None), "http://jobs")
     result = await schema.execute_async("{ jobs { id submittedBy { email } parent { id } } }", context_value=context)
     assert result.errors is None
     assert result.data

@@ -22,38 +22,39 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19jobber/auth/v1/auth.proto\x12\x0ejobber.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"E\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\"\n\x04role\x18\x03 \x01(\x0e\x32\x14.jobber.auth.v1.Role\"$\n\x13\x41uthenticateRequest\x12\r\n\x05token\x18\x01 \x01(\t\"\x97\x01\n\x14\x41uthenticateResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.jobber.auth.v1.User\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\tapi_token\x18\x03 \x01(\x0b\x32\x18.jobber.auth.v1.ApiToken\"&\n\x08\x41piToken\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\"\x1e\n\x0fGetUsersRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\"7\n\x10GetUsersResponse\x12#\n\x05users\x18\x01 \x03(\x0b\x32\x14.jobber.auth.v1.User\"@\n\x0cLoginRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"N\n\rLoginResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x1e\n\rLogoutRequest\x12\r\n\x05token\x18\x01 \x01(\t\"\x10\n\x0eLogoutResponse*N\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_ADMIN\x10\x01\x12\x0f\n\x0bROLE_MEMBER\x10\x02\x12\x0f\n\x0bROLE_VIEWER\x10\x03\x32\xc6\x02\n\x0b\x41uthService\x12Y\n\x0c\x41uthenticate\x12#.jobber.auth.v1.AuthenticateRequest\x1a$.jobber.auth.v1.AuthenticateResponse\x12M\n\x08GetUsers\x12\x1f.jobber.auth.v1.GetUsersRequest\x1a .jobber.auth.v1.GetUsersResponse\x12\x44\n\x05Login\x12\x1c.jobber.auth.v1.LoginRequest\x1a\x1d.jobber.auth.v1.LoginResponse\x12G\n\x06Logout\x12\x1d.jobber.auth.v1.LogoutRequest\x1a\x1e.jobber.auth.v1.LogoutResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19jobber/auth/v1/auth.proto\x12\x0ejobber.auth.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"E\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\"\n\x04role\x18\x03 \x01(\x0e\x32\x14.jobber.auth.v1.Role\"$\n\x13\x41uthenticateRequest\x12\r\n\x05token\x18\x01 \x01(\t\"\xc4\x01\n\x14\x41uthenticateResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.jobber.auth.v1.User\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\tapi_token\x18\x03 \x01(\x0b\x32\x18.jobber.auth.v1.ApiToken\x12+\n\x08good_for\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"&\n\x08\x41piToken\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\"\x1e\n\x0fGetUsersRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\"7\n\x10GetUsersResponse\x12#\n\x05users\x18\x01 \x03(\x0b\x32\x14.jobber.auth.v1.User\"@\n\x0cLoginRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"N\n\rLoginResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x1e\n\rLogoutRequest\x12\r\n\x05token\x18\x01 \x01(\t\"\x10\n\x0eLogoutResponse*N\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_ADMIN\x10\x01\x12\x0f\n\x0bROLE_MEMBER\x10\x02\x12\x0f\n\x0bROLE_VIEWER\x10\x03\x32\xc6\x02\n\x0b\x41uthService\x12Y\n\x0c\x41uthenticate\x12#.jobber.auth.v1.AuthenticateRequest\x1a$.jobber.auth.v1.AuthenticateResponse\x12M\n\x08GetUsers\x12\x1f.jobber.auth.v1.GetUsersRequest\x1a .jobber.auth.v1.GetUsersResponse\x12\x44\n\x05Login\x12\x1c.jobber.auth.v1.LoginRequest\x1a\x1d.jobber.auth.v1.LoginResponse\x12G\n\x06Logout\x12\x1d.jobber.auth.v1.LogoutRequest\x1a\x1e.jobber.auth.v1.LogoutResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'jobber.auth.v1.auth_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=666
-  _globals['_ROLE']._serialized_end=744
-  _globals['_USER']._serialized_start=78
-  _globals['_USER']._serialized_end=147
-  _globals['_AUTHENTICATEREQUEST']._serialized_start=149
-  _globals['_AUTHENTICATEREQUEST']._serialized_end=185
-  _globals['_AUTHENTICATERESPONSE']._serialized_start=188
-  _globals['_AUTHENTICATERESPONSE']._serialized_end=339
-  _globals['_APITOKEN']._serialized_start=341
-  _globals['_APITOKEN']._serialized_end=379
-  _globals['_GETUSERSREQUEST']._serialized_start=381
-  _globals['_GETUSERSREQUEST']._serialized_end=411
-  _globals['_GETUSERSRESPONSE']._serialized_start=413
-  _globals['_GETUSERSRESPONSE']._serialized_end=468
-  _globals['_LOGINREQUEST']._serialized_start=470
-  _globals['_LOGINREQUEST']._serialized_end=534
-  _globals['_LOGINRESPONSE']._serialized_start=536
-  _globals['_LOGINRESPONSE']._serialized_end=614
-  _globals['_LOGOUTREQUEST']._serialized_start=616
-  _globals['_LOGOUTREQUEST']._serialized_end=646
-  _globals['_LOGOUTRESPONSE']._serialized_start=648
-  _globals['_LOGOUTRESPONSE']._serialized_end=664
-  _globals['_AUTHSERVICE']._serialized_start=747
-  _globals['_AUTHSERVICE']._serialized_end=1073
+  _globals['_ROLE']._serialized_start=743
+  _globals['_ROLE']._serialized_end=821
+  _globals['_USER']._serialized_start=110
+  _globals['_USER']._serialized_end=179
+  _globals['_AUTHENTICATEREQUEST']._serialized_start=181
+  _globals['_AUTHENTICATEREQUEST']._serialized_end=217
+  _globals['_AUTHENTICATERESPONSE']._serialized_start=220
+  _globals['_AUTHENTICATERESPONSE']._serialized_end=416
+  _globals['_APITOKEN']._serialized_start=418
+  _globals['_APITOKEN']._serialized_end=456
+  _globals['_GETUSERSREQUEST']._serialized_start=458
+  _globals['_GETUSERSREQUEST']._serialized_end=488
+  _globals['_GETUSERSRESPONSE']._serialized_start=490
+  _globals['_GETUSERSRESPONSE']._serialized_end=545
+  _globals['_LOGINREQUEST']._serialized_start=547
+  _globals['_LOGINREQUEST']._serialized_end=611
+  _globals['_LOGINRESPONSE']._serialized_start=613
+  _globals['_LOGINRESPONSE']._serialized_end=691
+  _globals['_LOGOUTREQUEST']._serialized_start=693
+  _globals['_LOGOUTREQUEST']._serialized_end=723
+  _globals['_LOGOUTRESPONSE']._serialized_start=725
+  _globals['_LOGOUTRESPONSE']._serialized_end=741
+  _globals['_AUTHSERVICE']._serialized_start=824
+  _globals['_AUTHSERVICE']._serialized_end=1150
 # @@protoc_insertion_point(module_scope)

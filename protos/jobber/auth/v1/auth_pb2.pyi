@@ -1,5 +1,6 @@
 import datetime
 
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -38,14 +39,16 @@ class AuthenticateRequest(_message.Message):
     def __init__(self, token: _Optional[str] = ...) -> None: ...
 
 class AuthenticateResponse(_message.Message):
-    __slots__ = ("user", "expires_at", "api_token")
+    __slots__ = ("user", "expires_at", "api_token", "good_for")
     USER_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     API_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    GOOD_FOR_FIELD_NUMBER: _ClassVar[int]
     user: User
     expires_at: _timestamp_pb2.Timestamp
     api_token: ApiToken
-    def __init__(self, user: _Optional[_Union[User, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., api_token: _Optional[_Union[ApiToken, _Mapping]] = ...) -> None: ...
+    good_for: _duration_pb2.Duration
+    def __init__(self, user: _Optional[_Union[User, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., api_token: _Optional[_Union[ApiToken, _Mapping]] = ..., good_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ApiToken(_message.Message):
     __slots__ = ("id", "scopes")
