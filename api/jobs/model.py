@@ -75,7 +75,8 @@ class Job:
     #: Its input, rejects and results are not kept any more.
     expired: bool = False
     dry_run: bool = False
-    #: Of the upload that it loads; None for inline input, and once that is not kept any more.
+    #: The upload that it loads; None for inline input, and once that is not kept any more.
+    upload_id: str | None = None
     file_name: str | None = None
 
     @property

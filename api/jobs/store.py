@@ -19,7 +19,7 @@ from jobber.model import PlannedBatch, State
 
 JOB: LiteralString = """
     SELECT j.id, j.number, j.owner_id, j.name, j.state, j.error, j.warnings, j.total, j.batches, j.changes, j.attempt,
-           j.parent_id, j.created_at, j.started_at, j.ended_at, j.expired_at IS NOT NULL AS expired, j.dry_run,
+           j.parent_id, j.created_at, j.started_at, j.ended_at, j.expired_at IS NOT NULL AS expired, j.dry_run, j.upload_id,
            greatest(extract(epoch FROM coalesce(j.ended_at, clock_timestamp()) - coalesce(j.started_at, j.created_at)),
                     0)::float8 AS seconds,
            t.receipts, t.inserted, t.updated, t.unchanged, t.rejected, t.staged,
@@ -337,5 +337,6 @@ def _job(row: dict[str, Any]) -> Job:
         expired=row["expired"],
         dry_run=row["dry_run"],
         seconds=row["seconds"],
+        upload_id=str(row["upload_id"]) if row["upload_id"] else None,
         file_name=row["file_name"],
     )

@@ -85,7 +85,7 @@ def browser(system: System, member: Member) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def evil_job(member: Member) -> str:
     """Markup wherever people can write something: its rejects, its error, the name of its file."""
-    stored = member.upload(f"{EVIL}.csv", f"name,price\n{EVIL},{EVIL}\nn,1\n".encode())
+    stored = member.upload(f"{EVIL}.csv", f"name,price\n{EVIL}\u202e,{EVIL}\nn,1\n".encode())
     return ended(member.client, member.client.execute("LoadProducts", {"fileName": stored})).id
 
 
@@ -197,6 +197,8 @@ def test_markup_stays_text_and_nothing_runs(browser: Browser, evil_job: str) -> 
         assert page.headers["x-content-type-options"] == "nosniff"
         assert page.headers["cache-control"] == "no-store"
     assert html.escape(EVIL, quote=False) in pages[4].text
+    assert "\u202e" not in pages[4].text
+    assert "U+202E" in pages[4].text
     said = browser.live(f"/jobs/{evil_job}/live", "ended")
     assert "event: parts" in said
     assert "&lt;img" in said
@@ -234,7 +236,7 @@ def test_files_are_kept_by_browsers_until_they_change(browser: Browser) -> None:
         assert browser.get(f"/console/static/{name}").status_code == 404
 
 
-def test_a_file_becomes_a_job(member: Member, browser: Browser) -> None:
+def test_a_file_becomes_a_job(system: System, member: Member, browser: Browser) -> None:
     uploaded = member.upload("goods.csv", b"name;cena\na;1\nb;x\n")
     form = browser.page("/load").text
     key = re.search(r'name="key" value="([^"]+)"', form)
@@ -267,6 +269,10 @@ def test_a_file_becomes_a_job(member: Member, browser: Browser) -> None:
     child = browser.submit(f"/jobs/{job_id}/replay")
     assert child.status_code == 303
     assert child.headers["location"] != where
+    again = browser.page(f"/load?type=LoadProducts&upload={uploaded}")
+    assert "goods.csv</bdi> is here already" in again.text
+    theirs = system.client.send("POST", "/uploads", files={"file": ("theirs.csv", b"name,price\n")}).json()["id"]
+    assert "is here already" not in browser.page(f"/load?upload={theirs}").text
     refused = browser.submit(f"/jobs/{job_id}/cancel")
     assert refused.status_code == 409
     assert "has ended" in refused.text

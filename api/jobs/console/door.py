@@ -75,14 +75,12 @@ async def _job(request: Request, context: Context) -> Response:
     groups = await context.rejects.groups(job.id) if job.tally.rejected and not job.expired else []
     parent = await context.jobs.load(job.parent_id) if job.parent_id else None
     people = await people_of(context, [job])
-    kind = context.services.kinds.get(job.name)
     return pages.page(
         "job.html",
         who=context.who,
         parent=parent,
         people=people,
         expires=context.expires(job),
-        computed=kind is not None and kind.target is None,
         **await parts_of(context, job, groups),
     )
 

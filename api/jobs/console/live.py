@@ -18,6 +18,7 @@ from api.jobs.context import Context
 from api.jobs.model import Job
 from api.jobs.rejects import Group
 from jobber.errors import InvalidData, JobberError, Unauthenticated
+from jobber.model import State
 
 #: Seconds between two pictures: an eye sees no more of them, and each costs a reading.
 PICTURE, LIST = 0.3, 0.7
@@ -106,7 +107,7 @@ async def job(context: Context, job_id: str) -> AsyncGenerator[bytes, None]:
     changes = context.services.changes.follow(context.store, job_id, context.sees, None, context.check)
     async with aclosing(changes) as following:
         async for seen in following:
-            again = loop.time() - looked >= GROUPS or seen.state.terminal
+            again = loop.time() - looked >= GROUPS or seen.state is not State.RUNNING
             if seen.tally.rejected != rejected and again and not seen.expired:
                 groups, rejected, looked = await context.rejects.groups(job_id), seen.tally.rejected, loop.time()
             yield _event("parts", pages.render("parts.html", who=context.who, **await parts_of(context, seen, groups)))

@@ -30,9 +30,11 @@ NUMBERS = {"max_errors": "The most rejects", "max_rows_per_second": "The most ro
 
 
 async def load_form(request: Request, context: Context) -> Response:
-    """An empty form; `type` in the address chooses."""
-    context.may_submit()
-    return _form(context, {"type": request.query_params.get("type", "")})
+    """A new form; `type` in the address chooses, and `upload` takes a file of the caller's that is here already."""
+    owner, given = context.may_submit(), {"type": request.query_params.get("type", "")}
+    if is_id(upload := request.query_params.get("upload", "")) and (found := await context.store.upload(owner, upload)):
+        given |= {"upload_id": found.id, "file_name": found.file_name}
+    return _form(context, given)
 
 
 async def load_submitted(request: Request, context: Context) -> Response:

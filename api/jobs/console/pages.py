@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from jobber.model import State
 
 if TYPE_CHECKING:  # Imported when somebody looks: a service whose console nobody opens pays nothing for it.
     from jinja2 import Environment
+    from markupsafe import Markup
 
 HOME = "/console"
 FOLDER = Path(__file__).parent
@@ -90,7 +92,16 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
     )
     made.filters.update(
-        number=number, rate=rate, seconds=seconds, share=share, iso=iso, clock=clock, ago=ago, short=short, word=word
+        number=number,
+        rate=rate,
+        seconds=seconds,
+        share=share,
+        iso=iso,
+        clock=clock,
+        ago=ago,
+        short=short,
+        word=word,
+        visible=visible,
     )
     made.globals.update(home=HOME, static=address_of, filters=FILTERS)
     return made
@@ -147,6 +158,21 @@ def ago(moment: datetime) -> str:
 def short(text: str, most: int) -> str:
     """At most so many characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def visible(text: str) -> "Markup":
+    """The text with a name for each character that would not be seen: a direction override makes a record look like another."""
+    from markupsafe import Markup, escape
+
+    found = Markup()
+    for hidden, some in groupby(text, lambda character: not character.isprintable() and character not in "\n\t"):
+        if hidden:
+            found += Markup("").join(
+                Markup('<span class="hidden">U+{:04X}</span>').format(ord(character)) for character in some
+            )
+        else:
+            found += escape("".join(some))
+    return found
 
 
 def word(state: State) -> str:

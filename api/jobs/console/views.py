@@ -35,11 +35,13 @@ class Acts:
     cancel: bool
     retry: bool
     replay: bool
+    #: Load the same file in another way.
+    again: bool
 
     @property
     def any(self) -> bool:
         """Whether there is anything to do."""
-        return self.pause or self.resume or self.cancel or self.retry or self.replay
+        return self.pause or self.resume or self.cancel or self.retry or self.replay or self.again
 
 
 def acts_of(context: Context, job: Job) -> Acts:
@@ -50,9 +52,21 @@ def acts_of(context: Context, job: Job) -> Acts:
         pause=writes and job.state in (State.QUEUED, State.VALIDATING, State.RUNNING),
         resume=writes and job.state is State.PAUSED,
         cancel=writes and not ended and job.state is not State.CANCELING,
-        retry=writes and not job.expired and job.state in (State.FAILED, State.CANCELED) and job.unprocessed > 0,
+        retry=writes and not job.expired and _is_left(job),
         replay=writes and not job.expired and ended and job.tally.rejected > 0,
+        again=writes
+        and ended
+        and (job.state is not State.SUCCEEDED or job.dry_run)
+        and job.upload_id is not None
+        and job.owner_id == context.who.id,
     )
+
+
+def _is_left(job: Job) -> bool:
+    """Whether a retry would find something. An input that could not be planned would fail again; a cancelled one not."""
+    if job.total is None:
+        return job.state is State.CANCELED
+    return job.state in (State.FAILED, State.CANCELED) and job.unprocessed > 0
 
 
 def may_write(context: Context) -> bool:
@@ -86,11 +100,13 @@ async def people_of(context: Context, jobs: Sequence[Job]) -> Mapping[str, Perso
 
 async def parts_of(context: Context, job: Job, groups: Sequence[Group] | None) -> dict[str, Any]:
     """What the page of a job is made of, at first and live."""
+    kind = context.services.kinds.get(job.name)
     left = (job.total or 0) - job.read
     speed = job.rows_per_second
     return {
         "job": job,
         "meaning": STATES[job.state],
+        "computed": kind is not None and kind.target is None,
         "acts": acts_of(context, job),
         "pace": await pace_of(context, job),
         "groups": groups,

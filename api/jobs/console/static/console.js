@@ -56,6 +56,7 @@ const heard = {
       if (!old || last.get(part.id) === html) continue;
       last.set(part.id, html);
       swap(old, part);
+      if (part.dataset.title) document.title = part.dataset.title;
     }
   },
   rows(data) {
