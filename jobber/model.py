@@ -114,8 +114,8 @@ class InputOptions(msgspec.Struct, frozen=True, kw_only=True):
     #: Contract column -> input column; input columns that it does not name keep their own names.
     mapping: dict[str, str] = {}
     #: Aim for batches of about so many bytes, and at most so many rows.
-    batch_bytes: int = 4 << 20
-    batch_rows: int = 50_000
+    batch_bytes: int = 8 << 20
+    batch_rows: int = 100_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,10 +280,10 @@ class JobsSettings(DoorSettings):
     )
     #: Where inputs are kept: `file:///path`, `s3://bucket/prefix`, `gs://…`, `az://…`.
     blobs_url: BlobsUrl = Path(".jobber/blobs").resolve().as_uri()
-    #: Bytes of one batch to aim for.
-    batch_bytes: int = 4 << 20
+    #: Bytes of one batch to aim for: what a batch costs, whatever is in it, is shared by 50,000 rows of a usual size.
+    batch_bytes: int = 8 << 20
     #: The most rows of one batch; products takes no more than 100,000.
-    batch_rows: int = Field(default=50_000, ge=1, le=100_000)
+    batch_rows: int = Field(default=100_000, ge=1, le=100_000)
     #: Batches of one job that are with executors at once.
     job_window: int = 12
     #: Batches of all jobs that are with executors at once.

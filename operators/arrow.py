@@ -3,17 +3,51 @@
 import io
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
+#: Bytes of text that a column may carry along beyond twice those that its rows show.
+_SPARE = 64 << 10
 
-def to_ipc(frame: pl.DataFrame) -> bytes:
-    """An Arrow IPC stream. pyarrow writes it 15 times faster than Polars (0.01 against 0.17 s a million rows)."""
-    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    sink = pa.BufferOutputStream()
+
+def to_ipc(frame: pl.DataFrame) -> memoryview:
+    """An Arrow IPC stream, whose texts are views, as Polars has them: none is moved.
+
+    pyarrow writes it faster than Polars does (0.03 against 0.17 s a million rows). It counts first, into memory that is then
+    taken once: a stream that grows is copied for each time that it does.
+    """
+    table = _compact(frame.to_arrow(compat_level=pl.CompatLevel.newest()))
+    counted = pa.MockOutputStream()
+    _write(counted, table)
+    stream = pa.allocate_buffer(counted.size())
+    _write(pa.FixedSizeBufferWriter(stream), table)
+    return memoryview(stream)
+
+
+def _write(sink: pa.NativeFile, table: pa.Table) -> None:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+def _compact(table: pa.Table) -> pa.Table:
+    """The table without texts that few of its rows show: views go with all of the buffers that they point into."""
+    for index, field in enumerate(table.schema):
+        if field.type == pa.string_view() and any(map(_sparse, table.column(index).chunks)):
+            dense = table.column(index).cast(pa.large_string())
+            table = table.set_column(index, field.with_type(pa.large_string()), dense)
+    return table
+
+
+def _sparse(views: pa.Array) -> bool:
+    _, places, *texts = views.buffers()
+    held = sum(text.size for text in texts)
+    if held <= _SPARE:
+        return False
+    # https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-view-layout: 16 bytes each, the length first; a
+    # text of up to 12 bytes is in the view itself.
+    lengths = np.frombuffer(places, np.int32).reshape(-1, 4)[views.offset : views.offset + len(views), 0]
+    return bool(held > _SPARE + 2 * np.where(lengths > 12, lengths, 0).sum(dtype=np.int64))
 
 
 def to_ipc_parts(frame: pl.DataFrame, sizes: Sequence[int]) -> list[bytes]:
@@ -38,7 +72,7 @@ def from_ipc(data: bytes | memoryview) -> pl.DataFrame:
     return frame
 
 
-def concat(streams: Sequence[bytes]) -> bytes:
+def concat(streams: Sequence[bytes]) -> bytes | memoryview:
     """One stream of the rows of several, in order; streams of no bytes have no rows."""
     filled = [stream for stream in streams if stream]
     return filled[0] if len(filled) == 1 else to_ipc(pl.concat(map(from_ipc, filled))) if filled else b""

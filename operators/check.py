@@ -152,12 +152,13 @@ def _decimal(column: Column) -> str:
     return rf"^-?[0-9]+(\.[0-9]{{1,{column.scale}}})?$" if column.scale else INTEGER
 
 
-def check_typed(frame: pl.DataFrame, contract: Contract) -> Checked:
+def check_typed(frame: pl.DataFrame, contract: Contract, met: frozenset[str] = frozenset()) -> Checked:
     """Check the rows that a job type made against its target: the same rules, as far as types leave them open.
 
+    Columns that are known to have `met` their rules are not looked at again.
     Raises TypeError for a column that has a type the target cannot have: that is a bug of the job type, never a reject.
     """
-    absent, rules = _target(contract, tuple(frame.schema.items()))
+    absent, rules = _target(contract, tuple(frame.schema.items()), met)
     if absent:
         frame = frame.with_columns(absent)
     broken, faults = _broken(frame, rules)
@@ -171,12 +172,16 @@ def _cast_to(contract: Contract) -> list[pl.Expr]:
 
 
 @lru_cache(256)
-def _target(contract: Contract, schema: tuple[tuple[str, pl.DataType], ...]) -> tuple[list[pl.Expr], Rules]:
-    """Columns that a frame of this schema lacks, and the rules for those that it has."""
+def _target(
+    contract: Contract, schema: tuple[tuple[str, pl.DataType], ...], met: frozenset[str]
+) -> tuple[list[pl.Expr], Rules]:
+    """Columns that a frame of this schema lacks, and the rules for those that it has, but for those that met theirs."""
     types = dict(schema)
     absent = []
     rules = []
     for column in contract.columns:
+        if column.name in met:
+            continue
         value = pl.col(column.name)
         given = types.get(column.name, pl.Null())
         if given == pl.Null:
@@ -188,7 +193,7 @@ def _target(contract: Contract, schema: tuple[tuple[str, pl.DataType], ...]) -> 
             message = f"{column.name} has at most {column.scale} decimals"
             rules.append(Rule(column.name, "SCALE", (rounded != value).fill_null(False), message, value))
         if column.required:
-            rules.append(_required(column, value))
+            rules.append(_required(column, value, text=given == pl.String))
         rules += _bounds(column, value)
     return absent, Rules([*rules, *_own(contract).each])
 
@@ -254,7 +259,7 @@ def _rules(column: Column) -> list[Rule]:
     present = text.is_not_null() & (text != "")
     rules = []
     if column.required:
-        rules.append(_required(column, text))
+        rules.append(_required(column, text, text=True))
     if column.kind == "text":
         return [*rules, *_text(column)]
     typed = pl.col(_typed(name))
@@ -338,8 +343,8 @@ def _literal(column: Column, value: Any) -> pl.Expr:
     return pl.lit(float(value)) if column.kind == "number" else pl.lit(int(value), pl.Int64)
 
 
-def _required(column: Column, value: pl.Expr) -> Rule:
-    missing = value.is_null() | (value.cast(pl.String) == "").fill_null(False)
+def _required(column: Column, value: pl.Expr, *, text: bool) -> Rule:
+    missing = value.is_null() | (value == "").fill_null(False) if text else value.is_null()
     return Rule(column.name, "REQUIRED", missing, f"{column.name} is required")
 
 

@@ -21,7 +21,29 @@ def enrich(records: pl.DataFrame, args: Args, lookups: Lookups) -> Checked:
         raise ValueError(f"{type(args).__name__}.enrich must answer one row for each record, in order, with its row_no")
     if args.target is None:
         return Checked(rows, pl.DataFrame(schema=FAULTS))
-    return check_typed(rows, Contract.of(TARGETS[args.target]))
+    target = Contract.of(TARGETS[args.target])
+    return check_typed(rows, target, _met(rows, records, target, Contract.of(args.contract)))
+
+
+def _met(rows: pl.DataFrame, records: pl.DataFrame, target: Contract, met: Contract) -> frozenset[str]:
+    """Columns that the job type handed on as they were, and of which the target asks no more than the contract did."""
+    return frozenset(
+        column.name
+        for column in target.columns
+        if column == met.column(column.name) and column.name in rows.columns and _same(rows[column.name], records[column.name])
+    )
+
+
+def _same(one: pl.Series, other: pl.Series) -> bool:
+    """Whether it is one memory, which costs nothing to tell. May say no for equal values, never yes for others."""
+    if one.dtype != other.dtype or one.n_chunks() != 1 or other.n_chunks() != 1:
+        return False
+    return _places(one) == _places(other)
+
+
+def _places(values: pl.Series) -> tuple[int, int, list[int | None]]:
+    array = values.to_arrow(compat_level=pl.CompatLevel.newest())
+    return len(array), array.offset, [None if buffer is None else buffer.address for buffer in array.buffers()]
 
 
 def with_keys(checked: Checked, keys: Sequence[str]) -> Checked:

@@ -16,7 +16,7 @@ PARTS = 16
 def part_of(data: bytes, layout: Layout, first: int, last: int) -> bytes:
     """The bytes of records `first` to `last` (from 0, `last` not among them): a batch of the same layout."""
     if layout.format is Format.PARQUET:
-        return arrow.to_ipc(arrow.from_ipc(data)[first:last])
+        return bytes(arrow.to_ipc(arrow.from_ipc(data)[first:last]))
     starts, stops = (csv_bounds if layout.format is Format.CSV else json_bounds)(data, layout)
     return data[int(starts[first]) : int(stops[last - 1])]
 

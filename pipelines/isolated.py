@@ -246,7 +246,7 @@ def _part(batch: Load, task: Part) -> Answer:
         raise
     except (Exception, pl.exceptions.PanicException) as fault:
         return Broke("ENRICH", f"{type(fault).__name__}: {fault}"[:500])
-    return Made(made.rows, made.rejected, made.rejects, made.frame)
+    return Made(made.rows, made.rejected, made.rejects, bytes(made.frame))
 
 
 def _scan(task: Scan, goes_on: Callable[[], None]) -> Plan:

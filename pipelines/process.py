@@ -17,7 +17,7 @@ from jobber.errors import Unavailable
 from jobber.log import event
 from jobber.settings import ExecutorSettings
 
-#: Threads of Polars. Batches of 4 MB do not use more, and each keeps memory of its own.
+#: Threads of Polars. Batches of 8 MB do not use more, and each keeps memory of its own.
 POLARS_THREADS = 4
 #: glibc's mallopt(3): arenas at most.
 M_ARENA_MAX = -8

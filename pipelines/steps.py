@@ -32,7 +32,7 @@ from pipelines.work import Batch, Failed, Flight, Item, Met, Read, Taken
 S = TypeVar("S")
 
 #: Bytes of input that travel together: about one large batch, or all the small ones that waited.
-FLIGHT_BYTES = 4 << 20
+FLIGHT_BYTES = 8 << 20
 
 
 class Steps:

@@ -126,7 +126,7 @@ def computed_receipt(item: Prepared) -> receipt_pb2.Receipt:
         staged=item.rows if item.staged else 0,
         rejected=item.rejected,
         rejects=item.rejects,
-        results=item.frame,
+        results=bytes(item.frame),
     )
 
 

@@ -14,7 +14,7 @@ from operators.frames import Decoded
 #: A batch that was begun so often without an end may have ended its executors: from then on it travels alone.
 SUSPECT = 3
 #: Bytes that a packed batch may stand for, however few it has: those of one batch.
-PACKED_BYTES = 4 << 20
+PACKED_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class Prepared:
     rejected: int
     rejects: bytes
     #: Arrow IPC stream of the rows; for a computing job the compressed block of results, for a dry run nothing.
-    frame: bytes
+    frame: bytes | memoryview
     #: Faults by code, for /metrics.
     codes: Mapping[str, int] = field(default_factory=dict)
     #: The rows wait, invisible, until the job is published.

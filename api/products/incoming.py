@@ -81,7 +81,7 @@ async def _next(requests: AsyncIterator[bytes | pb.LoadRequest]) -> bytes | pb.L
 async def _ready(header: Header, chunks: list[memoryview], ids: Ids, share: Share) -> Batch:
     first_id = await ids.take()
     if not chunks and not header.rows:
-        return Batch(header, first_id, b"")
+        return Batch(header, first_id, ())
     copy = await asyncio.to_thread(lambda: encode(b"".join(chunks), header, first_id))
-    share.add(len(copy) - sum(map(len, chunks)))
+    share.add(sum(map(len, copy)) - sum(map(len, chunks)))
     return Batch(header, first_id, copy)

@@ -12,7 +12,7 @@ A batch that is in the ledger is never written again: its row there is its recei
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import LiteralString
@@ -37,8 +37,8 @@ LOCK_TIMEOUT, IDLE_TIMEOUT, STATEMENT_TIMEOUT = 6.0, 10.0, 60.0
 STALLED_AFTER = 15.0
 #: Closing tries so often: LOCK_TIMEOUT times this is more than STALLED_AFTER, and less than the caller's 30 s.
 CLOSE_TRIES = 4
-#: Bytes of one write to the socket. Larger ones are not faster, and the event loop stands still for each.
-COPY_SLICE = 1 << 20
+#: Bytes of one write, about as many as the socket takes at once: of what it does not take libpq moves the rest, each time.
+COPY_SLICE = 256 << 10
 #: Bytes of rejects and number of receipts of one page; a message must stay far below gRPC's 64 MiB.
 PAGE_BYTES, PAGE_RECEIPTS = 2 << 20, 2000
 
@@ -244,20 +244,34 @@ async def _copy(session: Connection, query: Composed, batches: Sequence[Batch]) 
     began, size = time.perf_counter(), 0
     async with session.cursor() as cursor:
         async with cursor.copy(query) as copy:
-            await copy.write(COPY_HEADER)
-            for batch in batches:
-                rows = memoryview(batch.copy)
-                size += len(rows)
-                for start in range(0, len(rows), COPY_SLICE):
-                    await copy.write(rows[start : start + COPY_SLICE])
-                    faults.point("products.in_copy")
-            await copy.write(COPY_TRAILER)
+            for part in slices([COPY_HEADER, *(piece for batch in batches for piece in batch.copy), COPY_TRAILER]):
+                size += len(part)
+                await copy.write(part)
+                faults.point("products.in_copy")
         said, written = sum(batch.header.rows for batch in batches), cursor.rowcount
     # An encoder that loses rows must not make a receipt lie.
     if written != said:
         raise AssertionError(f"COPY wrote {written} rows, and the receipts say {said}")
     metrics.COPY_SECONDS.observe(time.perf_counter() - began)
     metrics.COPY_BYTES.inc(size)
+
+
+def slices(pieces: Iterable[bytes]) -> Iterator[bytes | memoryview]:
+    """The same bytes in parts of at most COPY_SLICE: small pieces together, large ones cut."""
+    small: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        if small and size + len(piece) > COPY_SLICE:
+            yield b"".join(small)
+            small, size = [], 0
+        if len(piece) > COPY_SLICE:
+            view = memoryview(piece)
+            yield from (view[start : start + COPY_SLICE] for start in range(0, len(view), COPY_SLICE))
+        else:
+            small.append(piece)
+            size += len(piece)
+    if small:
+        yield b"".join(small)
 
 
 async def _rows(session: Connection, query: LiteralString, parameters: Sequence[object]) -> list[TupleRow]:

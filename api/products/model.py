@@ -1,5 +1,6 @@
 """The nouns of the products room."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeAlias
@@ -57,7 +58,8 @@ class Batch:
     header: Header
     #: Id of the first row; the others follow without a gap.
     first_id: int
-    copy: bytes
+    #: Whole rows in each piece, or parts of them: they belong one behind the other.
+    copy: Sequence[bytes]
 
     @property
     def key(self) -> BatchKey:
@@ -72,7 +74,7 @@ class Batch:
     @property
     def size(self) -> int:
         """Bytes that it keeps in memory, and makes the database write."""
-        return len(self.copy) + len(self.header.rejects) + HEADER_BYTES
+        return sum(map(len, self.copy)) + len(self.header.rejects) + HEADER_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,8 @@ MAX_TEXT_BYTES = 64 << 20
 MAX_GROWTH = 64 << 10
 
 
-def encode(stream: bytes, header: Header, first_id: int) -> bytes:
-    """The rows of the batch, numbered from `first_id`, without COPY's header and trailer.
+def encode(stream: bytes, header: Header, first_id: int) -> list[bytes]:
+    """The rows of the batch, numbered from `first_id`, without COPY's header and trailer, in pieces as they came.
 
     Raises InvalidData when the stream is not Arrow IPC of exactly COLUMNS (STAGED) with as many rows as the header says.
     """
@@ -78,7 +78,7 @@ def encode(stream: bytes, header: Header, first_id: int) -> bytes:
     # Arrow raises its own kinds for what it cannot read, all of them ValueErrors or one of these.
     except (pa.ArrowException, ValueError, OSError, KeyError) as fault:
         raise InvalidData(f"The rows of batch {header.key.batch_no} are not a valid Arrow stream: {fault}") from fault
-    return b"".join(parts)
+    return [part for part in parts if part]
 
 
 def _records(stream: bytes, header: Header, columns: dict[str, Sequence[pa.DataType]]) -> Iterator[pa.RecordBatch]:

@@ -27,12 +27,12 @@ async def unpack(batches: Sequence[pb.SmallBatch], ids: Ids, share: Share) -> li
     first_ids = await ids.take_many(len(batches))
     streams = [batch.stream for batch in batches]
     copies = await asyncio.to_thread(_encoded, headers, streams, first_ids)
-    share.add(sum(map(len, copies)) - sum(map(len, streams)))
+    share.add(sum(len(piece) for copy in copies for piece in copy) - sum(map(len, streams)))
     return [Batch(*parts) for parts in zip(headers, first_ids, copies, strict=True)]
 
 
-def _encoded(headers: Sequence[Header], streams: Sequence[bytes], first_ids: Sequence[int]) -> list[bytes]:
+def _encoded(headers: Sequence[Header], streams: Sequence[bytes], first_ids: Sequence[int]) -> list[list[bytes]]:
     return [
-        encode(stream, header, first_id) if stream or header.rows else b""
+        encode(stream, header, first_id) if stream or header.rows else []
         for header, stream, first_id in zip(headers, streams, first_ids, strict=True)
     ]

@@ -104,7 +104,7 @@ def one(blobs: Blobs, expected: tuple[int, int]) -> Clock:
             stream = arrow.to_ipc(enriched.kept)
         header = Header(key, enriched.kept.height, broken["row_no"].n_unique(), block)
         with clock.timed("encode"):
-            encode(stream, header, 1)
+            encode(bytes(stream), header, 1)
         rows, rejected = rows + header.rows, rejected + header.rejected
     assert (rows, rejected) == expected, f"{rows} rows and {rejected} rejects, not {expected}"
     return clock

@@ -21,7 +21,7 @@ from operators.plan.columns import fitted
 from operators.plan.detect import detect
 
 #: Bytes that a survey holds at most: inputs with longer records are for executors.
-MOST_HELD = 16 << 20
+MOST_HELD = 32 << 20
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):

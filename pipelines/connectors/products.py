@@ -102,7 +102,7 @@ def _header(batch: Prepared) -> products_pb2.LoadHeader:
 
 
 def _small(batch: Prepared) -> products_pb2.SmallBatch:
-    return products_pb2.SmallBatch(header=_header(batch), stream=batch.frame if batch.rows else b"")
+    return products_pb2.SmallBatch(header=_header(batch), stream=bytes(batch.frame) if batch.rows else b"")
 
 
 def _requests(batches: Sequence[Prepared]) -> Iterator[bytes]:

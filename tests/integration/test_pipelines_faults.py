@@ -130,7 +130,8 @@ def test_stopping_does_not_wait_for_a_frozen_service(around: Peers) -> None:
     assert around.exact(keys, 10)
 
 
-def test_what_was_claimed_and_did_not_begin_is_handed_back_at_once(around: Peers) -> None:
+def test_what_was_claimed_and_did_not_begin_is_handed_back_at_once(around: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.steps.FLIGHT_BYTES", 4 << 20)
     around.products.counting = True
     around.products.faults.held["Load"] = held = threading.Event()
     keys = [key for _ in range(3) for key in around.add(csv_of(100_000), options=InputOptions(batch_rows=200_000))]

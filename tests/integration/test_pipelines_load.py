@@ -127,7 +127,8 @@ def test_no_more_than_the_room_is_in_flight(around: Peers) -> None:
     assert around.exact(keys, 1000)
 
 
-def test_many_large_jobs_that_wait_together_are_cut_into_flights(around: Peers) -> None:
+def test_many_large_jobs_that_wait_together_are_cut_into_flights(around: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.steps.FLIGHT_BYTES", 4 << 20)
     around.products.counting = True
     keys = [key for _ in range(5) for key in around.add(csv_of(60_000), inline=False)]
     sizes = [around.jobs.batches[key].source.blob.length for key in keys]

@@ -80,7 +80,7 @@ class Outcome:
         """What is said to products before the rows."""
         return Header(self.key, len(self.loaded), len(self.rejected), self.rejects, self.writing.staged)
 
-    def copy(self, first_id: int) -> bytes:
+    def copy(self, first_id: int) -> list[bytes]:
         """The rows as the shipped encoder writes them."""
         count = len(self.loaded)
         names = ["a\0b" if self.refused else f"{self.writing.mode} {row}" for row in self.loaded]

@@ -38,3 +38,10 @@ def test_a_block_is_compressed() -> None:
 def test_what_is_no_stream_is_told(data: bytes) -> None:
     with pytest.raises((pa.ArrowInvalid, OSError)):
         from_ipc(data)
+
+
+def test_texts_that_no_row_shows_do_not_travel() -> None:
+    many = pl.DataFrame({"text": [f"a text of more than twelve bytes, {number}" for number in range(20_000)]})
+    few = many.filter(pl.int_range(pl.len()) % 100 == 0)
+    assert len(to_ipc(few)) < len(to_ipc(many)) / 20
+    assert from_ipc(to_ipc(few)).equals(few)

@@ -20,7 +20,7 @@ SMALL, LARGE = 10, load.SMALL_BYTES + 1
 
 
 def batch(number: int, size: int = SMALL, job_id: str = JOB) -> Batch:
-    return Batch(Header(BatchKey(job_id, number), 1, 0, b""), number * 100_000 + 1, bytes(size))
+    return Batch(Header(BatchKey(job_id, number), 1, 0, b""), number * 100_000 + 1, [bytes(size)])
 
 
 class Database:
