@@ -1,6 +1,6 @@
 """Check text records against a contract: all broken rules of a row are found, then the good rows are typed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache, lru_cache
@@ -55,30 +55,40 @@ class _Quick:
     finish: list[pl.Expr]
 
 
-def check(records: pl.DataFrame, contract: Contract) -> Checked:
+def check(records: pl.DataFrame, contract: Contract, text: Callable[[pl.Series], pl.DataFrame] | None = None) -> Checked:
     """Keep the records that meet every rule, typed; name every rule that the others break.
 
-    `records` is text, as decoded; numbers may have spaces around them. Order is kept. Rules of the schema's own judge the
-    records whose values all have their type.
+    `records` and `text` as of `Decoded`; numbers in texts may have spaces around them. Order is kept. Rules of the schema's own
+    judge the records whose values all have their type.
     """
-    quick = _quick(contract)
+    quick = _quick(contract, _typed_already(records, contract) if text else frozenset())
     found = records.with_columns(quick.casts).select(quick.plain.alias(_PLAIN), *quick.finish)
     plain, typed = found.get_column(_PLAIN), found.drop(_PLAIN)
     if plain.all():
         return _judged(typed, contract)
     fine = _judged(typed.filter(plain), contract)
-    closer = _closer(records.filter(~plain), contract)
+    doubtful = records.filter(~plain)
+    closer = _closer(text(doubtful["row_no"]) if text else doubtful, contract)
     return Checked(
         pl.concat([fine.kept, closer.kept]).sort("row_no"),
         pl.concat([fine.faults, closer.faults]).sort("row_no", maintain_order=True),
     )
 
 
-@cache
-def _quick(contract: Contract) -> _Quick:
+def _typed_already(records: pl.DataFrame, contract: Contract) -> frozenset[str]:
+    types = records.schema
+    return frozenset(column.name for column in contract.columns if column.kind != "text" and types[column.name] != pl.String)
+
+
+@lru_cache(256)
+def _quick(contract: Contract, typed: frozenset[str]) -> _Quick:
     return _Quick(
-        [_cast(column).alias(_typed(column.name)) for column in contract.columns if column.kind != "text"],
-        pl.all_horizontal(_plain(column) for column in contract.columns),
+        [
+            (pl.col(column.name) if column.name in typed else _cast(column)).alias(_typed(column.name))
+            for column in contract.columns
+            if column.kind != "text"
+        ],
+        pl.all_horizontal(_plain(column, lexical=column.name not in typed) for column in contract.columns),
         _finish(contract),
     )
 
@@ -89,8 +99,11 @@ def _judged(typed: pl.DataFrame, contract: Contract) -> Checked:
     return Checked(typed if faults.is_empty() else typed.filter(~broken), faults)
 
 
-def _plain(column: Column) -> pl.Expr:
-    """Whether the column's value meets all its rules, told without looking closer; true is certain, false is not."""
+def _plain(column: Column, *, lexical: bool) -> pl.Expr:
+    """Whether the column's value meets all its rules, told without looking closer; true is certain, false is not.
+
+    `lexical`: it is a text, whose form counts.
+    """
     text = pl.col(column.name)
     if column.kind == "text":
         fine = pl.lit(True)
@@ -100,7 +113,9 @@ def _plain(column: Column) -> pl.Expr:
     typed = pl.col(_typed(column.name))
     low, high = _outside(column, typed)
     fine = typed.is_not_null() & ~low & ~high
-    if column.kind == "decimal":
+    if not lexical:
+        pass
+    elif column.kind == "decimal":
         fine = fine & text.str.contains(
             rf"^-?[0-9]{{1,38}}(\.[0-9]{{1,{max(column.scale, 1)}}})?$" if column.scale else INTEGER
         )

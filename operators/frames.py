@@ -26,13 +26,16 @@ MAX_RAW = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A batch's records as text, and those that could not be taken apart."""
+    """A batch's records, and those that could not be taken apart."""
 
-    #: `row_no`, and one String column for each column of the contract; null where absent.
+    #: `row_no`, and one String column for each column of the contract; null where absent. Where `text` is given, a column may
+    #: have the contract's own type instead: its values are those that their texts would become.
     records: pl.DataFrame
     faults: pl.DataFrame
     #: Raw text of records by row number.
     raw: Callable[[Sequence[int]], list[str]]
+    #: Records of these row numbers as text, all columns.
+    text: Callable[[pl.Series], pl.DataFrame] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ def take(item: Read) -> Taken:
 
 def meet(item: Taken) -> Met:
     """Hold the records against the contract."""
-    checked = check(item.decoded.records, Contract.of(item.batch.spec.kind.contract))
+    checked = check(item.decoded.records, Contract.of(item.batch.spec.kind.contract), item.decoded.text)
     return Met(item.batch, checked.kept, item.decoded.raw, pl.concat([item.decoded.faults, checked.faults]))
 
 

@@ -1,6 +1,7 @@
-"""Decode a batch of a Parquet file, as planning made it: every value becomes the text that a CSV would have for it.
+"""Decode a batch of a Parquet file, as planning made it: every value counts as the text that a CSV would have for it.
 
-The contract then judges typed columns as it judges text: decimals exactly, floats by the shortest text that gives them back.
+So the contract judges typed columns as it judges text: decimals exactly, floats by the shortest text that gives them back.
+Where that is certain to make the same value, the text is not made.
 """
 
 import json
@@ -24,7 +25,7 @@ _LONG, _SHORT = 1e6, 1e-3
 
 
 def decode_parquet(data: bytes, layout: Layout, contract: Contract, first_row: int) -> Decoded:
-    """The records of a batch, as one String column for each column of the contract."""
+    """The records of a batch, as `Decoded` says: text, or typed where that is the same."""
     with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
         table = reader.read_all()
     frame = pl.from_arrow(table)
@@ -37,6 +38,10 @@ def decode_parquet(data: bytes, layout: Layout, contract: Contract, first_row: i
             columns.append(pl.Series(column.name, [None] * frame.height, pl.String))
             continue
         name = layout.fields[column.name]
+        typed = _same(frame[name], column)
+        if typed is not None:
+            columns.append(typed.alias(column.name))
+            continue
         text, broken = _text(frame[name], column, proved=_is_plain(table[name]))
         columns.append(text.alias(column.name))
         for place, (code, message) in broken.items():
@@ -52,7 +57,58 @@ def decode_parquet(data: bytes, layout: Layout, contract: Contract, first_row: i
     def raw(rows: Sequence[int]) -> list[str]:
         return [_shown(record) for record in frame[[row - first_row for row in rows]].iter_rows(named=True)]
 
-    return Decoded(records, faults_of(faults), raw)
+    def texts(rows: pl.Series) -> pl.DataFrame:
+        wanted = frame[rows - first_row]
+        return pl.DataFrame(
+            [
+                _text(wanted[layout.fields[column.name]], column, proved=True)[0].alias(column.name)
+                if column.name in layout.fields
+                else pl.Series(column.name, [None] * wanted.height, pl.String)
+                for column in contract.columns
+            ]
+        ).with_columns(rows.alias("row_no"))
+
+    return Decoded(records, faults_of(faults), raw, texts)
+
+
+def _same(values: pl.Series, column: Column) -> pl.Series | None:
+    """The column typed, where each value is certain to be what its text would become; else None."""
+    kind = values.dtype
+    if column.kind == "boolean":
+        return values if kind == pl.Boolean else None
+    if column.kind == "number":
+        return values if kind == pl.Float64 == column.dtype else None
+    if column.kind == "decimal" and kind == pl.Float64:
+        return _hundredths(values, column)
+    exact = kind.is_integer() or (column.kind == "decimal" and kind.is_decimal() and kind.scale <= column.scale)  # type: ignore[attr-defined]
+    if column.kind not in ("integer", "decimal") or not exact:
+        return None
+    typed = values.cast(column.dtype, strict=False)
+    # What does not fit became null.
+    return typed if typed.null_count() == values.null_count() else None
+
+
+def _hundredths(values: pl.Series, column: Column) -> pl.Series | None:
+    """Floats as the decimals that they stand for; None when one stands for none of so many digits.
+
+    A decimal of 15 digits survives being a float: the one that comes back to the same float is its shortest text.
+    """
+    there = values.is_not_null().to_numpy()
+    floats = np.where(there, values.to_numpy(), 0)
+    unit, most = 10**column.scale, 10 ** min(column.precision, 15)
+    with np.errstate(all="ignore"):
+        whole = np.rint(floats * unit)
+        if not ((whole / unit == floats) & (np.abs(whole) < most)).all():  # NaN is not even like itself
+            return None
+    # https://arrow.apache.org/docs/format/Columnar.html#fixed-size-primitive-layout: 128 bits each, the low ones first.
+    halves = np.empty((values.len(), 2), np.int64)
+    halves[:, 0] = whole
+    halves[:, 1] = halves[:, 0] >> 63
+    validity = None if there.all() else pa.py_buffer(np.packbits(there, bitorder="little"))
+    kind = pa.decimal128(column.precision, column.scale)
+    typed = pl.from_arrow(pa.Array.from_buffers(kind, values.len(), [validity, pa.py_buffer(halves)]))
+    assert isinstance(typed, pl.Series)
+    return typed
 
 
 def raw_of(data: bytes, index: int) -> str:

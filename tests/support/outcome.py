@@ -113,7 +113,11 @@ def outcome(data: bytes, *, window: int = 8 << 20, name: str = "LoadProducts", *
     found = Outcome(warnings=made.warnings, batches=tuple(batch.rows for batch in made.batches))
     for batch in made.batches:
         decoded = both_ways(data, batch, made.layout, contract)
-        checked = check(decoded.records, contract)
+        checked = check(decoded.records, contract, decoded.text)
+        if decoded.text:  # types make no difference to what its texts would get
+            by_text = check(decoded.text(decoded.records["row_no"]), contract)
+            assert checked.kept.equals(by_text.kept)
+            assert checked.faults.equals(by_text.faults)
         enriched = enrich(checked.kept, kind.decode_args(b"{}"), CHARGES)
         broken = pl.concat([decoded.faults, checked.faults, enriched.faults])
         kept = enriched.kept["row_no"].to_list()
