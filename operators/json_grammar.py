@@ -52,17 +52,10 @@ class Scan:
         slashes = np.flatnonzero(data == BACKSLASH)
         carried = self.escaped
         if slashes.size:
-            # Runs of backslashes: where each begins, and how long it is.
-            first = np.flatnonzero(np.diff(slashes, prepend=-2) != 1)
-            begins = slashes[first]
-            lengths = np.diff(np.append(first, slashes.size))
-            if carried and begins[0] == 0:
-                lengths[0] += 1
-            behind = begins + np.diff(np.append(first, slashes.size))
-            odd = behind[(lengths & 1) == 1]
+            odd = escaped(slashes, carried=carried)
             quotes = quotes[~np.isin(quotes, odd, assume_unique=True)]
             self.escaped = bool(odd.size and odd[-1] == data.size)
-            if carried and begins[0] != 0:
+            if carried and slashes[0] != 0:
                 quotes = quotes[quotes != 0]
         else:
             if carried:
@@ -70,6 +63,18 @@ class Scan:
             if data.size:
                 self.escaped = False
         return quotes
+
+
+def escaped(slashes: Places, *, carried: bool = False) -> Places:
+    """What stands behind an odd number of backslashes; `carried`: one more before the first byte."""
+    # Runs of backslashes: where each begins, and how long it is.
+    first = np.flatnonzero(np.diff(slashes, prepend=-2) != 1)
+    begins, sizes = slashes[first], np.diff(np.append(first, slashes.size))
+    odd = (sizes & 1) == 1
+    if carried and begins[0] == 0:
+        odd[0] ^= True
+    behind: Places = (begins + sizes)[odd]
+    return behind
 
 
 def without_space(data: Bytes, starts: Places, stops: Places) -> tuple[Places, Places]:

@@ -6,7 +6,7 @@ for which that does not hold are looked at one by one, by a decoder that sees ev
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import Any
@@ -18,6 +18,7 @@ import polars as pl
 from jobber.contract import Column, Contract
 from jobber.model import Format, Layout
 from operators.csv_grammar import Bytes, Places, Switches
+from operators.decode.json_batch import by_shape
 from operators.decode.json_record import MAX_DEPTH, MAX_FIELD, STEP, exact, is_number, is_text, written_out
 from operators.frames import CONTROL, Decoded, faults_of, is_plain, not_plain, shown
 from operators.json_grammar import COMMA, Scan, without_space
@@ -26,9 +27,13 @@ from operators.plan.ndjson import lines
 
 #: Bytes in which the first record, which shows the keys to expect, has to end.
 FIRST = 64 << 10
+#: Bytes below which looking for shapes costs more than it saves.
+SMALL = 0
 _COLON, _QUOTE = 58, 34
 #: A struct's field cannot be called so.
 _UNNAMEABLE = re.compile('["\\\\\x00-\x1f\ud800-\udfff]')
+
+_Fault = tuple[int, str | None, str, str]
 
 
 class _Source:
@@ -38,6 +43,14 @@ class _Source:
         self.data = data
         self.array = np.frombuffer(data, np.uint8)
         self.lines = layout.format is Format.NDJSON
+
+    def some(self, chosen: Places, layout: Layout) -> "_Source":
+        """Some of its records."""
+        records = [self.record(index) for index in chosen.tolist()]
+        some = _Source((b"\n" if self.lines else b",").join(records), layout)
+        stops = np.cumsum([len(record) + 1 for record in records]) - 1
+        some.bounds = stops - [len(record) for record in records], stops
+        return some
 
     @cached_property
     def bounds(self) -> tuple[Places, Places]:
@@ -76,9 +89,36 @@ def decode_json(data: bytes, layout: Layout, contract: Contract, first_row: int)
     def raw(rows: Sequence[int]) -> list[str]:
         return [shown(source.record(row - first_row)) for row in rows]
 
+    shaped = None
+    if SMALL <= len(data) <= OWN_BATCH:
+        shaped = by_shape(data, layout, contract, lambda: source.bounds)
+    if shaped is None:
+        frame, rows, faults = _closer(source, layout, contract)
+        return Decoded(_numbered(frame, rows + first_row), _faults(faults, first_row), raw)
+    if not shaped.left.any():
+        rows = np.arange(first_row, first_row + shaped.frame.height)
+        return Decoded(_numbered(shaped.frame, rows), faults_of([]), raw)
+    left = np.flatnonzero(shaped.left)
+    frame, rows, faults = _closer(source.some(left, layout), layout, contract)
+    faults = [(int(left[row]), column, code, message) for row, column, code, message in faults]
+    frame = pl.concat(
+        [
+            _numbered(shaped.frame.filter(pl.Series(~shaped.left)), np.flatnonzero(~shaped.left) + first_row),
+            _numbered(frame, left[rows] + first_row),
+        ]
+    )
+    return Decoded(frame.sort("row_no"), _faults(faults, first_row), raw)
+
+
+def _faults(found: Iterable[_Fault], first_row: int) -> pl.DataFrame:
+    return faults_of([(first_row + row, column, code, message) for row, column, code, message in found])
+
+
+def _closer(source: _Source, layout: Layout, contract: Contract) -> tuple[pl.DataFrame, Places, list[_Fault]]:
+    """The records, whatever their shape; which they are, from 0; and the faults of the others."""
     names = [column.name for column in contract.columns]
     # Planning gives a huge record a batch of its own; it is not looked into.
-    huge = len(data) > OWN_BATCH and source.bounds[0].size == 1
+    huge = len(source.data) > OWN_BATCH and source.bounds[0].size == 1
     quick = None if huge else _quick(source, layout, contract)
     if quick is None:
         suspect = np.ones(source.bounds[0].size, np.bool_)
@@ -86,22 +126,23 @@ def decode_json(data: bytes, layout: Layout, contract: Contract, first_row: int)
     else:
         frame, suspect = quick
         if not suspect.any():
-            return Decoded(_numbered(frame, np.arange(first_row, first_row + frame.height)), faults_of([]), raw)
+            return frame, np.arange(frame.height), []
         frame = frame.filter(pl.Series(~suspect))
     values: list[list[str | None]] = []
     rows: list[int] = []
-    faults: list[tuple[int, str | None, str, str]] = []
+    faults: list[_Fault] = []
     for index in np.flatnonzero(suspect).tolist():
         record, found = exact(source.record(index), layout, contract)
-        faults.extend((first_row + index, *fault) for fault in found)
+        faults.extend((index, *fault) for fault in found)
         if not found:  # nothing is wrong with it: it only looked so
             values.append(record)
-            rows.append(first_row + index)
-    frame = _numbered(frame, np.flatnonzero(~suspect) + first_row)
+            rows.append(index)
+    good = np.flatnonzero(~suspect)
     if values:
         closer = pl.DataFrame(values, schema=dict.fromkeys(names, pl.String), orient="row")
-        frame = pl.concat([frame, _numbered(closer, np.array(rows))]).sort("row_no")
-    return Decoded(frame, faults_of(faults), raw)
+        order = np.argsort(np.concatenate((good, rows)))
+        frame, good = pl.concat([frame, closer])[order], np.sort(np.concatenate((good, rows)))
+    return frame, good, faults
 
 
 def _numbered(frame: pl.DataFrame, rows: Places) -> pl.DataFrame:

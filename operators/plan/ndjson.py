@@ -35,9 +35,9 @@ def plan_ndjson(buffer: Buffer, options: InputOptions) -> Iterator[Layout | Cut]
         raise StructureFault("EMPTY", "The file is empty.")
 
 
-def lines(data: Bytes) -> tuple[Places, Places]:
-    """Starts and ends of the lines that are not blank."""
-    starts, stops = spans(np.flatnonzero(data == LF), data, data.size)
+def lines(data: Bytes, ends: Places | None = None) -> tuple[Places, Places]:
+    """Starts and ends of the lines that are not blank; `ends`: where the newlines are, if that is known."""
+    starts, stops = spans(np.flatnonzero(data == LF) if ends is None else ends, data, data.size)
     if not starts.size:
         return starts, stops
     # A blank line begins with white space; so may others.
