@@ -36,7 +36,7 @@ class Piece:
 
     #: Bytes of the input before it.
     offset: int
-    data: bytes
+    data: bytes | memoryview
     #: Row number of the first record, from 1.
     first_row: int
     rows: int

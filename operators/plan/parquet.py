@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from jobber.contract import Contract
 from jobber.errors import StructureFault
 from jobber.model import Format, InputOptions, Layout
+from operators.arrow import stream_of
 from operators.plan.buffer import Piece
 from operators.plan.columns import check_names, match_columns
 
@@ -54,10 +55,10 @@ def parquet_pieces(
                 f"Decoded, the file has more than {limit:,} bytes; JOBBER_EXPANDED_BYTES says how many it may have.",
             )
         for table in gathered.add(plain):
-            yield Piece(0, _ipc(table), row, table.num_rows)
+            yield Piece(0, stream_of(table), row, table.num_rows)
             row += table.num_rows
     for table in gathered.rest():
-        yield Piece(0, _ipc(table), row, table.num_rows)
+        yield Piece(0, stream_of(table), row, table.num_rows)
         row += table.num_rows
     if row - 1 != opened.metadata.num_rows:
         raise _corrupt(f"it says that it has {opened.metadata.num_rows:,} rows, and has {row - 1:,}")
@@ -237,10 +238,3 @@ def _together(parts: list[pa.RecordBatch]) -> pa.Table:
         schema = pa.schema(fields)
         return pa.Table.from_batches([part.cast(schema) for part in parts]).combine_chunks()
     return pa.Table.from_batches(parts).combine_chunks()
-
-
-def _ipc(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
