@@ -18,7 +18,8 @@ from pipelines.isolation import Isolation
 from pipelines.load import load_flow
 from pipelines.room import Gate, Room
 from pipelines.steps import Steps
-from tests.integration.peers import SECRET, Journal, Peers
+from tests.integration.peer import Journal
+from tests.integration.peers import SECRET, Peers
 
 TOPICS = ("LoadProducts", "Fibonacci", "Broken", "Poisonous")
 

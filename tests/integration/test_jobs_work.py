@@ -1,20 +1,15 @@
 """What dispatcher and executors do to the jobs schema, on real PostgreSQL."""
 
 import asyncio
-from dataclasses import replace
 
-import psycopg
 import pytest
 
 from api.jobs.decide import UNSETTLED_LONGEST, Limits, lost
 from api.jobs.dispatch import Dispatcher
-from api.jobs.submit import Stored
-from api.jobs.together import Together
-from api.jobs.turn import PLAN_LEASE
-from jobber.errors import Conflict, InvalidState, NotFound, Unavailable
+from jobber.errors import InvalidState, NotFound, Unavailable
 from jobber.ids import uuid7
-from jobber.model import Plan, Receipt, State, Writing
-from tests.integration.jobs_room import KINDS, OTHER, OWNER, ROWS, Room, plan_of, receipt, room
+from jobber.model import Receipt, State
+from tests.integration.jobs_room import KINDS, OTHER, OWNER, ROWS, Room, receipt, room
 
 __all__ = ["room"]
 
@@ -183,90 +178,6 @@ async def test_paused_jobs_hand_nothing_out_and_go_on_when_resumed(room: Room) -
     assert len(claimed) == 2
 
 
-async def test_a_plan_is_recorded_once(room: Room) -> None:
-    job_id = await room.submit(None)
-    await room.dispatcher.round()
-    assert await room.state(job_id) is State.VALIDATING
-    assert await room.work.claim_plan(job_id, 2) is None
-    assert await room.work.claim_plan(job_id, 1) is not None
-    await room.work.record_plan(job_id, plan_of(2))
-    await room.work.record_plan(job_id, plan_of(3))
-    await room.work.record_fault(job_id, "HEADER: too late")
-    job = await room.store.job(job_id, OWNER)
-    assert job is not None
-    assert (job.state, job.batches, job.total) == (State.QUEUED, 2, 20)
-
-
-async def blob_of(room: Room, job_id: str) -> list[str | None]:
-    """Where the batches of the job's specs are."""
-    async with room.pool.connection() as session:
-        await session.execute("UPDATE jobs.jobs SET inline_data = NULL, blob_key = 'uploads/1' WHERE id = %s", [job_id])
-    dispatches = await room.dispatched()
-    _, specs = await room.work.claim(dispatches)
-    return [spec.blob_key for spec in specs]
-
-
-async def test_batches_are_ranges_of_the_blob_that_the_first_plan_was_made_with(room: Room) -> None:
-    job_id = await room.submit(None)
-    await room.work.record_plan(job_id, replace(plan_of(2), blob_key="plans/1"))
-    await room.work.record_plan(job_id, replace(plan_of(2), blob_key="plans/2"))
-    assert await blob_of(room, job_id) == ["plans/1"]
-
-
-async def test_a_plan_whose_blob_may_be_deleted_is_not_recorded(room: Room) -> None:
-    async with room.pool.connection() as session:
-        await session.execute("INSERT INTO jobs.strays (blob_key, doomed_at) VALUES ('plans/1', clock_timestamp())")
-        await session.execute("INSERT INTO jobs.strays (blob_key) VALUES ('plans/2')")
-    job_id = await room.submit(None)
-    with pytest.raises(Unavailable):
-        await room.work.record_plan(job_id, replace(plan_of(1), blob_key="plans/1"))
-    job = await room.store.job(job_id, OWNER)
-    assert job is not None
-    assert job.batches is None
-    await room.work.record_plan(job_id, replace(plan_of(1), blob_key="plans/2"))
-    assert await blob_of(room, job_id) == ["plans/2"]
-    async with room.pool.connection() as session:
-        cursor = await session.execute("SELECT blob_key FROM jobs.strays")
-        assert await cursor.fetchall() == [("plans/1",)]
-
-
-async def test_a_file_level_fault_fails_the_job_with_nothing_planned(room: Room) -> None:
-    job_id = await room.submit(None)
-    await room.dispatcher.round()
-    await room.work.record_fault(job_id, "HEADER: no price")
-    job = await room.store.job(job_id, OWNER)
-    assert job is not None
-    assert (job.state, job.error, job.total) == (State.FAILED, "HEADER: no price", None)
-
-
-async def silent(room: Room, seconds: float) -> None:
-    """The planner's last sign of life was so many seconds ago."""
-    async with room.pool.connection() as connection:
-        await connection.execute("UPDATE jobs.jobs SET plan_claimed_at = plan_claimed_at - %s * interval '1 s'", [seconds])
-
-
-async def test_a_planner_that_gives_signs_of_life_keeps_its_job(room: Room) -> None:
-    job_id = await room.submit(None)
-    await room.dispatcher.round()
-    assert await room.work.claim_plan(job_id, 1) is not None
-    for _ in range(3):
-        await silent(room, PLAN_LEASE - 1)
-        assert await room.work.renew_plan(job_id, 1)
-        assert await room.dispatcher.round() == 0
-
-
-async def test_a_silent_planner_loses_its_job_to_another_however_often(room: Room) -> None:
-    job_id = await room.submit(None)
-    for number in range(1, 5):
-        assert await room.dispatcher.round() == 1
-        assert await room.work.claim_plan(job_id, number) is not None
-        await silent(room, PLAN_LEASE + 1)
-    assert await room.dispatcher.round() == 1
-    # It thaws: the job is not its any more, and its silence is not ended by it.
-    assert not await room.work.renew_plan(job_id, 4)
-    assert await room.work.renew_plan(job_id, 5)
-
-
 async def test_attempts_at_planning_and_at_batches_are_counted_and_never_end_a_job(room: Room) -> None:
     unplanned = await room.submit(None)
     await room.dispatcher.round()
@@ -306,92 +217,6 @@ async def unheard(room: Room, seconds: float) -> None:
     """Nothing was heard of any claimed batch for so many seconds."""
     async with room.pool.connection() as connection:
         await connection.execute("UPDATE jobs.batches SET claimed_at = claimed_at - %s * interval '1 s'", [seconds])
-
-
-async def test_an_empty_plan_succeeds_at_once(room: Room) -> None:
-    planned = await room.submit(0)
-    assert await room.state(planned) is State.SUCCEEDED
-    unplanned = await room.submit(None)
-    await room.work.record_plan(unplanned, plan_of(0))
-    assert await room.state(unplanned) is State.SUCCEEDED
-
-
-async def test_the_same_key_is_the_same_job_for_its_owner_alone(room: Room) -> None:
-    first = await room.submit(key="k")
-    assert await room.submit(key="k") == first
-    assert await room.submit(key="k", owner=OTHER) != first
-    with pytest.raises(Conflict):
-        await room.submit(key="k", payload=b"other")
-
-
-async def test_the_same_key_at_once_is_one_job(room: Room) -> None:
-    assert len(set(await asyncio.gather(*(room.submit(key="k") for _ in range(8))))) == 1
-
-
-async def test_a_group_is_stored_together_and_answered_apart(room: Room) -> None:
-    earlier = await room.submit(key="earlier")
-    group = [
-        room.asked(1),
-        room.asked(3, key="k"),
-        room.asked(1, key="k"),
-        room.asked(1, key="k", payload=b"other"),
-        room.asked(1, key="earlier"),
-        room.asked(1, key="earlier", payload=b"other"),
-        room.asked(1, key="k", owner=OTHER),
-        room.asked(0),
-        room.asked(None),
-    ]
-    outcomes = await room.store.submit_all(group)
-    assert [isinstance(item, Conflict) or item.replayed for item in outcomes] == [False, False, *[True] * 4, *[False] * 3]
-    assert [isinstance(item, Conflict) for item in outcomes] == [place in (3, 5) for place in range(9)]
-    same, before = outcomes[2], outcomes[4]
-    assert isinstance(same, Stored)
-    assert isinstance(before, Stored)
-    assert (same.job_id, before.job_id) == (group[1].job_id, earlier)
-    for asked, outcome in zip(group, outcomes, strict=True):
-        stored = await room.store.job(asked.job_id, None)
-        if isinstance(outcome, Conflict) or outcome.replayed:
-            assert stored is None
-            continue
-        assert stored is not None
-        assert outcome.job is not None
-        # What is answered is the row as reading it would give it, but for how long ago that was.
-        assert replace(stored, seconds=0.0) == replace(outcome.job, seconds=0.0)
-    async with room.pool.connection() as connection:
-        cut = await connection.execute("SELECT job_id::text, count(*)::int FROM jobs.batches GROUP BY 1")
-        wanted = {group[0].job_id: 1, group[1].job_id: 3, group[6].job_id: 1, earlier: 1}
-        assert dict(await cut.fetchall()) == wanted
-        noted = await connection.execute("SELECT subject FROM jobs.audit")
-        made = [earlier, *(group[place].job_id for place in (0, 1, 6, 7, 8))]
-        assert sorted(row[0] for row in await noted.fetchall()) == sorted(f"job:{job_id}" for job_id in made)
-
-
-async def test_warnings_of_neighbours_are_not_mixed_up(room: Room) -> None:
-    plan = plan_of(1)
-    group = [
-        replace(room.asked(1), plan=Plan(plan.layout, plan.batches, ("one", 'two, "quoted"'))),
-        room.asked(1),
-        replace(
-            room.asked(1),
-            plan=Plan(plan.layout, plan.batches, ("three",)),
-            writing=Writing(keys=("name", "category"), dry_run=True),
-        ),
-    ]
-    await room.store.submit_all(group)
-    found = [await room.store.job(asked.job_id, None) for asked in group]
-    assert [job and job.warnings for job in found] == [("one", 'two, "quoted"'), (), ("three",)]
-    async with room.pool.connection() as connection:
-        written = await connection.execute("SELECT keys, dry_run FROM jobs.jobs ORDER BY number")
-        assert await written.fetchall() == [([], False), ([], False), (["name", "category"], True)]
-
-
-async def test_the_database_refuses_one_of_a_group_alone(room: Room) -> None:
-    desk = Together(room.store.submit_all)
-    group = [room.asked(1), room.asked(1, limits=Limits(1 << 70)), room.asked(1)]
-    outcomes = await asyncio.gather(*(desk.submit(asked) for asked in group), return_exceptions=True)
-    assert isinstance(outcomes[1], psycopg.DataError)
-    assert [await room.state(group[place].job_id) for place in (0, 2)] == [State.QUEUED] * 2
-    assert await room.store.job(group[1].job_id, None) is None
 
 
 async def test_nobody_sees_or_touches_anothers_job(room: Room) -> None:

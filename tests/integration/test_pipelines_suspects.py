@@ -12,7 +12,8 @@ import pytest
 from jobber.job import discover
 from operators import rejects
 from pipelines import signs
-from tests.integration.peers import Key, Peers, peers, until
+from tests.integration.peer import Key
+from tests.integration.peers import Peers, peers, until
 from tests.integration.pipelines_flow import Flow, flowing
 from tests.integration.test_pipelines_process import Executor, executor
 

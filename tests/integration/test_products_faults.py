@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import random
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import grpc
@@ -13,16 +12,27 @@ import psycopg
 import pytest
 
 from api.database import open_pool
-from api.products import incoming, load
+from api.products import load
 from api.products.ledger import LOCK_SHARED, Ledger, lock_key
 from api.products.rows import COPY_HEADER, PRODUCTS, copy_into
 from jobber.errors import Unavailable
 from jobber.ids import uuid7
 from jobber.local.postgres import EmbeddedPostgres
 from protos.jobber.products.v1 import products_pb2 as pb
-from tests.support.products import METADATA, Products, Sent, connected, frame, messages, serving
-
-LOADS = "jobber-products-load"
+from tests.support.products import (
+    LOADS,
+    METADATA,
+    Products,
+    Sent,
+    code_of,
+    connected,
+    copies_held,
+    frame,
+    messages,
+    serving,
+    until,
+    until_copying,
+)
 
 
 @pytest.fixture
@@ -30,36 +40,6 @@ async def products(database: str) -> AsyncIterator[Products]:
     async with serving(database) as service:
         yield service
         assert service.room.budget.used == 0
-
-
-@contextlib.contextmanager
-def copies_held(products: Products) -> Iterator[None]:
-    """Every COPY waits until the block ends; all before it in the transaction is done."""
-    with psycopg.connect(products.dsn) as session:
-        session.execute("LOCK TABLE products.products IN SHARE ROW EXCLUSIVE MODE")
-        yield
-
-
-async def until(products: Products, query: str, *parameters: object) -> None:
-    """Wait until the query answers true."""
-    deadline = time.monotonic() + 10
-    while not products.sql(query, *parameters)[0][0]:
-        assert time.monotonic() < deadline, query
-        await asyncio.sleep(0.01)
-
-
-async def until_copying(products: Products, sessions: int = 1) -> None:
-    await until(
-        products,
-        "SELECT count(*) = %s FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()"
-        " AND query LIKE 'COPY%%' AND wait_event_type = 'Lock'",
-        sessions,
-        LOADS,
-    )
-
-
-def code_of(failed: pytest.ExceptionInfo[grpc.aio.AioRpcError]) -> grpc.StatusCode:
-    return failed.value.code()
 
 
 async def persist(products: Products, *batches: Sent) -> tuple[Sequence[pb.LoadOutcome], int]:
@@ -102,48 +82,6 @@ async def test_groups_that_overlap_in_opposite_orders_do_not_deadlock(
             products.sql("DELETE FROM products.ledger")
 
 
-async def test_a_call_that_is_cancelled_in_mid_stream_writes_nothing(products: Products) -> None:
-    sent = Sent.of(frame(1000))
-    first_part_read = asyncio.Event()
-
-    async def stream() -> AsyncIterator[pb.LoadRequest]:
-        for message in messages(sent, Sent.of(frame(5))):
-            yield message
-        first_part_read.set()
-        await asyncio.sleep(60)
-
-    call = products.stub.Load(stream(), metadata=METADATA, timeout=30)
-    await first_part_read.wait()
-    await asyncio.sleep(0.2)
-    busy = (
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND datname = current_database() AND state <> 'idle'"
-    )
-    assert products.sql(busy, LOADS) == [(0,)]
-    call.cancel()
-    await asyncio.sleep(0.2)
-    assert products.room.budget.used == 0
-    assert products.sql("SELECT count(*) FROM products.ledger") == [(0,)]
-    assert products.count(sent.job_id) == 0
-
-
-async def test_calls_that_are_cancelled_at_any_moment_leave_all_or_nothing(products: Products) -> None:
-    chance = random.Random(1)
-    group = [Sent.of(frame(300)) for _ in range(30)]
-
-    async def cut(sent: Sent) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(chance.uniform(0, 0.03)):
-                await products.load(sent)
-
-    await asyncio.gather(*map(cut, group))
-    await products.room.loader.drain()
-    for sent in group:
-        entered = products.sql("SELECT count(*) FROM products.ledger WHERE job_id = %s", sent.job_id)[0][0]
-        assert products.count(sent.job_id) == 300 * entered
-    await products.load(*group)
-    assert products.sql("SELECT count(*), count(DISTINCT (job_id, row_no)) FROM products.products") == [(9000, 9000)]
-
-
 async def test_a_killed_backend_is_unavailable_and_the_next_try_is_exact(products: Products) -> None:
     sent = Sent.of(frame(500))
     with copies_held(products):
@@ -167,7 +105,8 @@ async def test_backends_killed_at_random_lose_and_double_nothing(products: Produ
 
     async def kill() -> int:
         killed = 0
-        while not ended.is_set():
+        # Not for ever: on a machine that has no time for it, no COPY would end before the next kill.
+        while not ended.is_set() and killed < 80:
             await asyncio.sleep(chance.uniform(0.005, 0.04))
             killed += len(
                 products.sql(
@@ -297,26 +236,6 @@ async def test_a_transaction_that_the_database_undoes_is_tried_again(
     assert code_of(failed) is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_bug_is_internal_with_an_id_and_no_cause(products: Products) -> None:
-    products.sql("ALTER TABLE products.ledger RENAME TO lost")
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await products.load(Sent.of(frame(10)))
-    assert code_of(failed) is grpc.StatusCode.INTERNAL
-    assert "ledger" not in (failed.value.details() or "")
-
-
-async def test_a_copy_that_wrote_fewer_rows_than_the_receipt_says_is_undone(
-    products: Products, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An encoder that loses rows without a word, as pgpq does when its last bytes are not asked for."""
-    monkeypatch.setattr("api.products.incoming.encode", lambda stream, header, first_id: b"")
-    for other in ([], [Sent(rejected=1)]):
-        with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await products.load(Sent.of(frame(10)), *other)
-        assert code_of(failed) is grpc.StatusCode.INTERNAL
-    assert products.sql("SELECT count(*) FROM products.ledger") == [(0,)]
-
-
 async def test_small_groups_that_wait_together_are_committed_together(products: Products) -> None:
     with copies_held(products):
         first = []
@@ -325,68 +244,13 @@ async def test_small_groups_that_wait_together_are_committed_together(products: 
             await until_copying(products, sessions)
         bad = Sent.of(frame(10, stock=[-1] * 10))
         rest = [asyncio.create_task(products.load(sent)) for sent in [*(Sent.of(frame(10)) for _ in range(40)), bad]]
-        await asyncio.sleep(0.5)
+        while len(products.room.loader._small) < len(rest):
+            await asyncio.sleep(0.01)
     outcomes = [outcome for (outcome,) in await asyncio.gather(*first, *rest)]
     assert [outcome.WhichOneof("result") for outcome in outcomes] == ["receipt"] * 42 + ["refused"]
     assert products.sql("SELECT count(*) FROM products.products") == [(420,)]
     # Two that held the sessions, and the parts into which 41 were cut to find one.
     assert products.sql("SELECT count(DISTINCT xmin::text) < 12 FROM products.ledger") == [(True,)]
-
-
-async def test_more_than_there_is_room_for_is_turned_away(products: Products) -> None:
-    sent = Sent.of(frame(1000))
-    products.room.budget.limit = 300_000
-    with copies_held(products):
-        waiting = asyncio.create_task(products.load(sent))
-        await until_copying(products)
-        with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await products.load(*(Sent.of(frame(1000)) for _ in range(3)))
-        assert code_of(failed) is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert (await waiting)[0].receipt.inserted == 1000
-    products.room.budget.group = 100_000
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await products.load(*(Sent.of(frame(1000)) for _ in range(2)))
-    assert code_of(failed) is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert "fewer batches" in (failed.value.details() or "")
-    assert products.sql("SELECT count(*) FROM products.ledger") == [(1,)]
-
-
-async def test_a_stream_that_stalls_is_given_up(products: Products, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(incoming, "IDLE_DEADLINE", 0.3)
-
-    async def stream() -> AsyncIterator[pb.LoadRequest]:
-        for message in messages(Sent.of(frame(10)), Sent.of(frame(10))):
-            yield message
-        await asyncio.sleep(60)
-
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await products.stub.Load(stream(), metadata=METADATA, timeout=10)
-    assert code_of(failed) is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert "stream" in (failed.value.details() or "")
-    assert products.sql("SELECT count(*) FROM products.ledger") == [(0,)]
-
-
-async def test_stalled_streams_starve_nobody(products: Products) -> None:
-    begun, enough = asyncio.Semaphore(0), asyncio.Event()
-
-    async def stream() -> AsyncIterator[pb.LoadRequest]:
-        first, *_ = messages(Sent.of(frame(10)))
-        yield first
-        begun.release()
-        await enough.wait()
-
-    stalled = [products.stub.Load(stream(), metadata=METADATA) for _ in range(16)]
-    for _ in stalled:
-        await begun.acquire()
-    try:
-        # Not when the stalled ones are given up, but now.
-        answers = await asyncio.wait_for(products.load(Sent.of(frame(1000))), incoming.IDLE_DEADLINE / 2)
-        await asyncio.wait_for(products.call("ListCategories", pb.ListCategoriesRequest()), incoming.IDLE_DEADLINE / 2)
-        assert answers[0].receipt.inserted == 1000
-        assert not any(call.done() for call in stalled)
-    finally:
-        enough.set()
-        await asyncio.gather(*stalled, return_exceptions=True)
 
 
 async def test_a_database_that_is_away_is_unavailable_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

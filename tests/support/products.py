@@ -1,6 +1,8 @@
 """The products service for tests: in this process on a database of its own, with a client that speaks as the executor does."""
 
+import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -11,6 +13,7 @@ import grpc.aio
 import polars as pl
 import psycopg
 import pyarrow as pa
+import pytest
 
 from api.grpc_server import grpc_server
 from api.products.grpc_door import add_to_server
@@ -38,6 +41,8 @@ SCHEMA: dict[str, Any] = {
     "row_no": pl.Int64,
 }
 CHUNK = 1 << 20
+#: The name of the sessions in which products loads.
+LOADS = "jobber-products-load"
 
 
 def settings_for(dsn: str, **more: Any) -> ProductsSettings:
@@ -159,3 +164,33 @@ async def connected(address: str) -> AsyncIterator["ProductsServiceAsyncStub"]:
     async with grpc.aio.insecure_channel(address, options=options) as channel:
         stub: ProductsServiceAsyncStub = ProductsServiceStub(channel)
         yield stub
+
+
+@contextlib.contextmanager
+def copies_held(products: Products) -> Iterator[None]:
+    """Every COPY waits until the block ends; all before it in the transaction is done."""
+    with psycopg.connect(products.dsn) as session:
+        session.execute("LOCK TABLE products.products IN SHARE ROW EXCLUSIVE MODE")
+        yield
+
+
+async def until(products: Products, query: str, *parameters: object) -> None:
+    """Wait until the query answers true."""
+    deadline = time.monotonic() + 10
+    while not products.sql(query, *parameters)[0][0]:
+        assert time.monotonic() < deadline, query
+        await asyncio.sleep(0.01)
+
+
+async def until_copying(products: Products, sessions: int = 1) -> None:
+    await until(
+        products,
+        "SELECT count(*) = %s FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()"
+        " AND query LIKE 'COPY%%' AND wait_event_type = 'Lock'",
+        sessions,
+        LOADS,
+    )
+
+
+def code_of(failed: pytest.ExceptionInfo[grpc.aio.AioRpcError]) -> grpc.StatusCode:
+    return failed.value.code()
