@@ -150,6 +150,7 @@ def _how_to_reach(out: Console, home: Path, running: dict[str, Any]) -> None:
     command = os.environ.get("JOBBER_COMMAND", "jobber")
     out.print("\n  [bold]It goes on running, apart from this terminal.[/]\n")
     rows = (
+        ("Console", running["console"]),
         ("Jobs", running["jobs"]),
         ("Login", running["auth"]),
         ("Admin", f"{running['admin']['email']}   {running['admin']['password']}"),

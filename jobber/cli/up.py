@@ -69,6 +69,7 @@ def _show(system: Up, seconds: float) -> None:
         password = Text.assemble((system.admin.password, "bold yellow"), f"   (shown this once; {kept})")
         home.password_shown.touch()
     rows = (
+        ("Console", Text(state["console"], style="cyan")),
         ("Jobs", Text(state["jobs"], style="cyan")),
         ("Login", Text(state["auth"], style="cyan")),
         ("gRPC", Text(f"auth {grpc['auth']} · jobs {grpc['jobs']} · products {grpc['products']}")),

@@ -269,6 +269,11 @@ def test_a_file_becomes_a_job(system: System, member: Member, browser: Browser) 
     child = browser.submit(f"/jobs/{job_id}/replay")
     assert child.status_code == 303
     assert child.headers["location"] != where
+    corrected = member.upload("corrected.csv", b"name,cena,row,code,message\nb,2,2,TYPE,\n")
+    assert f'name="replay" value="{job_id}"' in browser.page(f"/load?replay={job_id}").text
+    replayed = browser.submit("/load", replay=job_id, upload_id=corrected).headers["location"]
+    assert "Succeeded" in browser.live(f"{replayed.removeprefix('/console')}/live", "ended")
+    assert browser.submit("/load", replay=job_id).status_code == 400
     again = browser.page(f"/load?type=LoadProducts&upload={uploaded}")
     assert "goods.csv</bdi> is here already" in again.text
     theirs = system.client.send("POST", "/uploads", files={"file": ("theirs.csv", b"name,price\n")}).json()["id"]

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from api.http import status_of
-from api.jobs import acts
+from api.jobs import acts, graphql_types
 from api.jobs.console import pages
 from api.jobs.console.session import form_of
 from api.jobs.context import Context
@@ -30,10 +30,16 @@ NUMBERS = {"max_errors": "The most rejects", "max_rows_per_second": "The most ro
 
 
 async def load_form(request: Request, context: Context) -> Response:
-    """A new form; `type` in the address chooses, and `upload` takes a file of the caller's that is here already."""
+    """A new form. In the address: `type`, `upload` (a file of the caller's that is here already), `replay` (a job whose rejects
+    were corrected).
+    """
     owner, given = context.may_submit(), {"type": request.query_params.get("type", "")}
     if is_id(upload := request.query_params.get("upload", "")) and (found := await context.store.upload(owner, upload)):
         given |= {"upload_id": found.id, "file_name": found.file_name}
+    if (job_id := request.query_params.get("replay", "")) and await context.store.job(
+        graphql_types.job_id(job_id), context.sees
+    ):
+        given["replay"] = job_id
     return _form(context, given)
 
 
@@ -42,10 +48,13 @@ async def load_submitted(request: Request, context: Context) -> Response:
     context.may_submit()
     given = await form_of(request)
     try:
-        stored = await acts.submit(context, asked_of(context, given))
+        if given.get("replay"):
+            job_id, _ = await acts.replay(context, graphql_types.job_id(given["replay"]), _upload_of(given))
+        else:
+            job_id = (await acts.submit(context, asked_of(context, given))).job_id
     except JobberError as fault:
         return _form(context, given, fault)
-    return RedirectResponse(f"{pages.HOME}/jobs/{stored.job_id}", 303)
+    return RedirectResponse(f"{pages.HOME}/jobs/{job_id}", 303)
 
 
 def _form(context: Context, given: Mapping[str, str], fault: JobberError | None = None) -> Response:
@@ -77,9 +86,7 @@ def _columns(target: str) -> list[str]:
 def asked_of(context: Context, given: Mapping[str, str]) -> Asked:
     """What the form asks for. Raises InvalidData, UnknownJob."""
     kind = find(given.get("type", ""))
-    upload = given.get("upload_id", "")
-    if not is_id(upload):
-        raise InvalidData("Choose a file first.")
+    upload = _upload_of(given)
     form = given.get("format", "")
     if form and form not in Format.__members__:
         raise InvalidData(f"The format is one of {', '.join(Format)}.")
@@ -94,6 +101,14 @@ def asked_of(context: Context, given: Mapping[str, str]) -> Asked:
         idempotency_key=given.get("key") or None,
         format=Format(form) if form else None,
     )
+
+
+def _upload_of(given: Mapping[str, str]) -> str:
+    """The id of the file that was uploaded. Raises InvalidData."""
+    upload = given.get("upload_id", "")
+    if not is_id(upload):
+        raise InvalidData("Choose a file first.")
+    return upload
 
 
 def options_of(given: Mapping[str, str]) -> dict[str, Any]:

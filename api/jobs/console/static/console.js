@@ -164,8 +164,10 @@ if (form) {
       for (const field of fields.querySelectorAll("[data-required]")) field.required = mine;
     }
   };
-  kinds.addEventListener("change", shown);
-  shown();
+  if (kinds) {
+    kinds.addEventListener("change", shown);
+    shown();
+  }
 
   const size = (bytes) => {
     const units = ["bytes", "kB", "MB", "GB"];
