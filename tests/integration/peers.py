@@ -197,7 +197,7 @@ def csv_of(rows: int, first: int = 1) -> bytes:
     return "\n".join(lines).encode()
 
 
-def until(holds: Callable[[], bool], seconds: float = 20, what: str = "it") -> None:
+def until(holds: Callable[[], bool], seconds: float = 60, what: str = "it") -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
