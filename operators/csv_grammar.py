@@ -108,13 +108,15 @@ def marks(data: Bytes, dialect: Dialect, *, quoted: bool = True) -> Marks:
     return Marks(places[quote], places[other], kinds[other], inside[other])
 
 
-def strict(data: Bytes, quotes: Places, dialect: Dialect) -> bool:
-    """Whether every quote of `data` is where RFC 4180 has it; `data` begins at a record's start and ends at a record's end.
+def strict(data: Bytes, quotes: Places, dialect: Dialect, *, cut: bool = False) -> bool:
+    """Whether every quote of `data` is where RFC 4180 has it.
+
+    `data` begins at a record's start and ends at a record's end or, when it is `cut`, anywhere.
 
     Taken in turn as opening and closing: an opening one follows a delimiter, a line end, the start, or directly the quote
     before it (an escaped pair); a closing one is followed by a delimiter, a line end, the end, or directly the next quote.
     """
-    if quotes.size % 2:
+    if quotes.size % 2 and not cut:
         return False
     if not quotes.size:
         return True
@@ -122,7 +124,7 @@ def strict(data: Bytes, quotes: Places, dialect: Dialect) -> bool:
     delimiter, quote = dialect.delimiter[0], dialect.quote[0]
     before = data[opening - 1]  # for a quote at the start this is the last byte: a line end, or it does not matter
     fine = (before == delimiter) | (before == LF)
-    fine[1:] |= opening[1:] == closing[:-1] + 1
+    fine[1:] |= opening[1:] == closing[: opening.size - 1] + 1
     if opening[0] == 0:
         fine[0] = True
     if not fine.all():

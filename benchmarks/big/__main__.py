@@ -4,7 +4,9 @@ How much memory of their own (RssAnon; children count, planning is one) executor
 have while a small and a large file of each kind go from the upload to the end of their job. The sizes are gigabytes of the
 file as it is sent; 0 leaves a kind out.
 
-Each must stay within 400 MiB, and a large file must need no more than a small one: within 1.25 times as much and 16 MiB.
+Each must stay within 400 MiB, and a large file must need no more than a small one: within 1.25 times as much and 16 MiB. So
+must the jobs service while a tenth of `--rejects` and all of them are downloaded; 99 of 100 others are answered within 250 ms
+meanwhile.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from typing import Any
 import polars as pl
 
 from benchmarks import report
+from benchmarks.big.rejects import P99, downloads
 from benchmarks.chart import bars
 from benchmarks.copy.__main__ import products
 from benchmarks.memory import Peaks
@@ -91,45 +94,76 @@ def main() -> int:
     )
     for kind, size in (("csv", 5.0), ("gzip", 1.5), ("json-array", 2.0)):
         parser.add_argument(f"--{kind}", type=float, default=size, metavar="GB")
+    parser.add_argument("--rejects", type=int, default=1_000_000, metavar="ROWS", help="0: none")
     parser.add_argument("--small", type=float, default=SMALL, metavar="GB")
     parser.add_argument("--dry-run", action="store_true", help="without writing the rows: for small disks")
     parser.add_argument("--seconds", type=float, default=3600, help="that a job may take")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    lines: list[dict[str, Any]] = []
-    fine = True
     with tempfile.TemporaryDirectory(prefix="jobber-bench-") as place:
         folder = Path(place)
         os.chmod(folder, 0o755)
-        for kind, pieces in KINDS.items():
-            if not getattr(asked, kind):
-                continue
-            # Each begins with services that have seen nothing yet.
-            system = start(folder / f"up-{kind}")
-            try:
-                had: dict[str, int] = {}
-                for size in (asked.small, getattr(asked, kind)):
-                    path = folder / f"{size}.{kind}"
-                    with path.open("wb") as sink:
-                        sink.writelines(pieces(int(size * GB)))
-                    most, rows, seconds = load(system, path, asked.seconds, dry=asked.dry_run)
-                    flat = all(most[role] <= 1.25 * had.get(role, most[role]) + (16 << 20) for role in ROLES)
-                    within = all(bytes_ <= MOST for bytes_ in most.values())
-                    fine, had = fine and flat and within, most
-                    line = {"kind": kind, "GB": round(path.stat().st_size / GB, 2), "rows": rows, "s": round(seconds, 1)}
-                    line |= {f"{role} MiB": most[role] >> 20 for role in ROLES}
-                    lines.append(
-                        line | {"says": " ".join([*(["TOO MUCH"] * (not within)), *(["NOT FLAT"] * (not flat))]) or "fine"}
-                    )
-                    print(report.table([lines[-1]]), flush=True)
-                    path.unlink()
-            finally:
-                system.stop()
+        lines = files(folder, asked)
+        rejected = rejects(folder, asked) if asked.rejects else []
     print(report.table(lines))
-    file = report.write("big", {"lines": lines}, asked.json)
+    if rejected:
+        print(report.table(rejected))
+    file = report.write("big", {"lines": lines, "rejects": rejected}, asked.json)
     told = {f"{line['GB']} GB {line['kind']}, {role}": float(line[f"{role} MiB"]) for line in lines for role in ROLES}
+    told |= {f"{line['rows']:,} rejects of {line['rejects of']} as {line['as']}": float(line["jobs MiB"]) for line in rejected}
     print(report.draw(file, bars("MiB of their own, at the most", told)))
-    return 0 if fine else 3
+    return 0 if all(line["says"] == "fine" for line in (*lines, *rejected)) else 3
+
+
+def files(folder: Path, asked: argparse.Namespace) -> list[dict[str, Any]]:
+    """A line for each file that is loaded."""
+    lines: list[dict[str, Any]] = []
+    for kind, pieces in KINDS.items():
+        if not getattr(asked, kind):
+            continue
+        # Each begins with services that have seen nothing yet.
+        system = start(folder / f"up-{kind}")
+        try:
+            had: dict[str, int] = {}
+            for size in (asked.small, getattr(asked, kind)):
+                path = folder / f"{size}.{kind}"
+                with path.open("wb") as sink:
+                    sink.writelines(pieces(int(size * GB)))
+                most, rows, seconds = load(system, path, asked.seconds, dry=asked.dry_run)
+                line = {"kind": kind, "GB": round(path.stat().st_size / GB, 2), "rows": rows, "s": round(seconds, 1)}
+                line |= {f"{role} MiB": most[role] >> 20 for role in ROLES}
+                lines.append(line | {"says": verdict(most, had)})
+                had = most
+                print(report.table([lines[-1]]), flush=True)
+                path.unlink()
+        finally:
+            system.stop()
+    return lines
+
+
+def rejects(folder: Path, asked: argparse.Namespace) -> list[dict[str, Any]]:
+    """A line for each download."""
+    lines: list[dict[str, Any]] = []
+    system = start(folder / "up-rejects")
+    try:
+        had: dict[tuple[str, str], int] = {}
+        for kind, rows in ((kind, rows) for kind in ("csv", "ndjson") for rows in (asked.rejects // 10, asked.rejects)):
+            for line in downloads(system, folder, kind, rows, asked.seconds):
+                now = line["jobs MiB"] << 20
+                before = had.setdefault((kind, line["as"]), now)
+                says = verdict({"jobs": now}, {"jobs": before})
+                lines.append(line | {"says": says if line["p99 ms"] <= P99 * 1000 else "SLOW MEANWHILE"})
+                print(report.table([lines[-1]]), flush=True)
+    finally:
+        system.stop()
+    return lines
+
+
+def verdict(most: Mapping[str, int], had: Mapping[str, int]) -> str:
+    """What bytes by role say beside those that a smaller file took."""
+    flat = all(bytes_ <= 1.25 * had.get(role, bytes_) + (16 << 20) for role, bytes_ in most.items())
+    within = all(bytes_ <= MOST for bytes_ in most.values())
+    return " ".join([*(["TOO MUCH"] * (not within)), *(["NOT FLAT"] * (not flat))]) or "fine"
 
 
 if __name__ == "__main__":

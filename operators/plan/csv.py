@@ -89,11 +89,14 @@ def _cut(buffer: Buffer, dialect: Dialect, target: int, options: InputOptions) -
 def _strict_ends(buffer: Buffer, data: Bytes, dialect: Dialect) -> Ends | None:
     """Record ends within `data`; None when quotes are not strict, or no record ends."""
     found = marks(data, dialect, quoted=buffer.holds(dialect.quote, data.size))
-    ends = found.line_ends
+    ends, quotes = found.line_ends, found.quotes
     everything = buffer.whole and data.size == len(buffer) and not found.quotes.size % 2
     size = data.size if everything else int(ends[-1]) + 1 if ends.size else 0
     found = found.before(size)
     if not size or not strict(data[:size], found.quotes, dialect):
+        return None
+    # Behind the last end that was seen a record begins, which is here in part; unless a stray quote hides all further ends.
+    if not strict(data[size:], quotes[found.quotes.size :] - size, dialect, cut=True):
         return None
     lone = lone_returns(data[:size], found)
     if lone.size:

@@ -25,7 +25,7 @@ BENCHES = {
     "simulate": [],
     "refusals": ["--rounds", "1"],
     "followers": ["--followers", "20"],
-    "big": ["--csv", "0.02", "--gzip", "0.004", "--small", "0.002", "--json-array", "0.02"],
+    "big": ["--csv", "0.02", "--gzip", "0.004", "--small", "0.002", "--json-array", "0.02", "--rejects", "1000"],
 }
 
 

@@ -1,5 +1,6 @@
 """A job's rejects in numbers and pages: what is read of them does not grow with how many there are."""
 
+import asyncio
 import io
 
 import pytest
@@ -132,6 +133,23 @@ async def test_the_digest_of_a_download_is_made_once_when_the_job_has_ended(room
     assert await rejects.sha256(job_id, "rejects", Format.CSV, ended=True) == running
     assert len(store.read) == 2 * 26
     assert await rejects.sha256(job_id, "rejects", Format.NDJSON, ended=True) != running
+
+
+async def test_who_asks_again_for_a_digest_does_not_have_it_made_again(room: Room, job_id: str) -> None:
+    store = Counting(room)
+    rejects = Rejects(store)
+
+    def ask() -> "asyncio.Task[str]":
+        return asyncio.create_task(rejects.sha256(job_id, "rejects", Format.CSV, ended=True))
+
+    first, second = ask(), ask()
+    while not store.read:
+        await asyncio.sleep(0)
+    first.cancel()
+    digest = await second
+    assert first.cancelled()
+    assert await ask() == digest == await rejects.sha256(job_id, "rejects", Format.CSV, ended=False)
+    assert len(store.read) == 2 * 26
 
 
 async def test_blocks_that_were_put_together_count_as_one(room: Room) -> None:

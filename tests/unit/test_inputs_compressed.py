@@ -13,6 +13,8 @@ from jobber.model import Compression, InputOptions
 from operators.expand import STEP, expanded
 from operators.opening import opened
 from tests.support.outcome import outcome
+from tests.unit import test_inputs_csv as inputs_csv
+from tests.unit import test_inputs_json as inputs_json
 
 CSV = b"name,price\nCup,1\nbad\nPot,2\n"
 HEAD = b"name,price\n"
@@ -83,6 +85,29 @@ def test_each_format_loads_compressed(compress: Callable[[bytes], bytes], data: 
     found = outcome(compress(data), batch_bytes=10_000)
     assert found == outcome(data, batch_bytes=10_000)
     assert found.fault is None
+
+
+def one_file(form: str) -> tuple[bytes, list[tuple[str | None, str]]]:
+    """Every record of the lists that is rejected, each behind a good one; and for what."""
+    cases = list((inputs_csv.REJECTS if form == "CSV" else inputs_json.REJECTS if form == "JSON" else inputs_json.ALL).values())
+    cases = [case for case in cases if len(case[0]) < 3000]
+    good = b"Cup,1" if form == "CSV" else b'{"name":"Cup","price":1}'
+    records = [record for bad, _, _ in cases for record in (good, bad)]
+    told = [(column, code) for _, code, column in cases]
+    if form == "JSON":
+        return b"[" + b",".join(records) + b"]", told
+    return b"name,price\n" * (form == "CSV") + b"\n".join(records), told
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, zstd])
+@pytest.mark.parametrize("form", ["CSV", "NDJSON", "JSON"])
+def test_each_record_fares_the_same_beside_all_others(form: str, compress: Callable[[bytes], bytes]) -> None:
+    data, told = one_file(form)
+    for size in (4 << 20, 700):
+        found = outcome(compress(data), format=form, batch_bytes=size)
+        first = {row: (column, code) for row, column, code in reversed(found.faults)}
+        assert first == {2 * index: fault for index, fault in enumerate(told, 1)}
+        assert found.names == ["Cup"] * len(told)
 
 
 JUNK = b"something else"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.outcome import outcome
+from tests.support.outcome import outcome, planned
 
 HEAD = b"name,category,price,stock,rating,description\n"
 EMOJI = "🙂 שלום"
@@ -136,6 +136,19 @@ def test_stray_quotes_do_not_move_records() -> None:
     found = outcome(b'name,price\na"b,1\nc,1\nd"e,1\nf,1\n')
     assert found.faults == [(1, None, "QUOTE"), (3, None, "QUOTE")]
     assert found.names == ["c", "f"]
+
+
+@pytest.mark.parametrize("stray", [b'a"bc,1', b'a"b"c,', b'"ab"c,', b'"a"b,1', b'ab,1"2'])
+def test_stray_quotes_do_not_move_batches(stray: bytes) -> None:
+    plain = [b"P%03d,1" % number for number in range(400)]
+
+    def cut(lines: list[bytes], size: int) -> list[tuple[int, int, int]]:
+        made, _ = planned(b"name,price\n" + b"\n".join(lines), batch_bytes=size, window=500)
+        return [(batch.offset, batch.length, batch.rows) for batch in made.batches]
+
+    for size in (40, 1000):
+        for place in (0, 7, 255, 399):
+            assert cut([*plain[:place], stray, *plain[place + 1 :]], size) == cut(plain, size)
 
 
 FAILS: dict[str, tuple[bytes, str, str]] = {

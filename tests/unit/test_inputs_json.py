@@ -348,6 +348,11 @@ def test_a_scalar_is_no_document(data: bytes) -> None:
     assert outcome(b" \n" + data + b"\n", format="JSON").fault == "SYNTAX"
 
 
+@pytest.mark.parametrize("data", [b"1", b"null", b"true", b'"text"', b" \n null \n", b"\xef\xbb\xbfnull"])
+def test_a_scalar_that_nobody_says_is_json_is_no_document_either(data: bytes) -> None:
+    assert outcome(data).fault == "HEADER"
+
+
 @pytest.mark.parametrize("data", [b"", b" ", b"\n\n", b"\xef\xbb\xbf\n"])
 def test_nothing_is_no_document(data: bytes) -> None:
     assert outcome(data, format="JSON").fault == "EMPTY"

@@ -1,6 +1,7 @@
 """How numbers may be written, by example: in a CSV, and in JSON. Nothing is guessed and nothing is rounded."""
 
-from collections.abc import Callable
+import gzip
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 import pytest
@@ -71,6 +72,7 @@ CSV_REJECTS = [
     ("stock", "18446744073709551616", "RANGE"),
     ("stock", "9" * 5000, "RANGE"),
     ("stock", "-1", "RANGE"),
+    ("stock", "-3", "RANGE"),
     ("stock", "-2147483649", "RANGE"),
     ("stock", "1.5", "TYPE"),
     ("stock", "1.0", "TYPE"),
@@ -84,27 +86,37 @@ CSV_REJECTS = [
 ]
 
 
-def csv_of(column: str, text: str) -> bytes:
+def csv_of(column: str, text: str, *, bare: bool = False) -> bytes:
     fields = {"name": "Cup", "price": "1", "stock": "", "rating": ""} | {column: text}
-    record = ",".join('"' + value.replace('"', '""') + '"' for value in fields.values())
+    record = ",".join(value if bare else '"' + value.replace('"', '""') + '"' for value in fields.values())
     return f"{','.join(fields)}\nBefore,1,2,3\n{record}\nAfter,1,2,3\n".encode()
+
+
+def written(column: str, text: str) -> Iterator[bytes]:
+    """In quotes, and where that is the same without them, also packed and with other line ends."""
+    yield csv_of(column, text)
+    if not set(text) & {",", "\n"}:
+        bare = csv_of(column, text, bare=True)
+        yield from (bare, bare.replace(b"\n", b"\r\n"), gzip.compress(bare))
 
 
 @pytest.mark.parametrize(("column", "text", "value"), CSV_LOADS)
 def test_csv_numbers_that_load(column: str, text: str, value: object) -> None:
-    found = outcome(csv_of(column, text))
-    assert found.faults == []
-    assert found.loaded[2][column] == value
-    assert not str(found.loaded[2][column]).startswith("-")
+    for data in written(column, text):
+        found = outcome(data)
+        assert found.faults == []
+        assert found.loaded[2][column] == value
+        assert not str(found.loaded[2][column]).startswith("-")
 
 
 @pytest.mark.parametrize(("column", "text", "code"), CSV_REJECTS)
 def test_csv_numbers_that_are_rejected(column: str, text: str, code: str) -> None:
-    found = outcome(csv_of(column, text))
-    assert found.faults == [(2, column, code)]
-    assert found.names == ["Before", "After"]
-    assert column in found.messages[0]
-    assert len(found.messages[0]) < 200
+    for data in written(column, text):
+        found = outcome(data)
+        assert found.faults == [(2, column, code)]
+        assert found.names == ["Before", "After"]
+        assert column in found.messages[0]
+        assert len(found.messages[0]) < 200
 
 
 JSON_LOADS: list[tuple[str, str, Decimal | int | None]] = [
