@@ -12,9 +12,7 @@ BLANK = b" \t\r\n"
 #: Longer white space is rare.
 SHORT_SPACE = 64
 
-_STRUCTURE = np.zeros(256, np.bool_)
-_STRUCTURE[list(b"{}[],/")] = True
-_DEPTH = np.zeros(256, np.int32)
+_DEPTH = np.zeros(256, np.int8)
 _DEPTH[list(b"{[")] = 1
 _DEPTH[list(b"}]")] = -1
 _SPACE = np.zeros(256, np.bool_)
@@ -35,34 +33,52 @@ class Scan:
 
     def step(self, data: Bytes) -> tuple[Places, Bytes, Places]:
         """Structural bytes outside strings: their places, what they are, and the depth behind each of them."""
-        quotes = self._quotes(data)
-        places = np.flatnonzero(_STRUCTURE[data])
-        inside = (np.searchsorted(quotes, places) + self.in_string) & 1
-        places = places[inside == 0]
+        # Eight switches in a byte: what is said of each byte is made and held against each other at an eighth of the cost.
+        structure = np.packbits(_structure(data), bitorder="little") & ~self._inside(self._quotes(data))
+        places = np.flatnonzero(np.unpackbits(structure, count=data.size, bitorder="little").view(np.bool_))
         kinds = data[places]
         depths = self.depth + np.cumsum(_DEPTH[kinds], dtype=np.int64)
-        self.in_string ^= bool(quotes.size & 1)
         if depths.size:
             self.depth = int(depths[-1])
         return places, kinds, depths
 
-    def _quotes(self, data: Bytes) -> Places:
-        """Quotes that open or close a string: those behind an even number of backslashes."""
-        quotes = np.flatnonzero(data == QUOTE)
+    def _quotes(self, data: Bytes) -> Switches:
+        """Which bytes are quotes that open or close a string: those behind an even number of backslashes."""
+        quotes: Switches = data == QUOTE
+        if not data.size:
+            return quotes
+        carried, self.escaped = self.escaped, False
         slashes = np.flatnonzero(data == BACKSLASH)
-        carried = self.escaped
         if slashes.size:
-            odd = escaped(slashes, carried=carried)
-            quotes = quotes[~np.isin(quotes, odd, assume_unique=True)]
-            self.escaped = bool(odd.size and odd[-1] == data.size)
-            if carried and slashes[0] != 0:
-                quotes = quotes[quotes != 0]
-        else:
-            if carried:
-                quotes = quotes[quotes != 0]
-            if data.size:
-                self.escaped = False
+            behind = escaped(slashes, carried=carried)
+            self.escaped = bool(behind.size and behind[-1] == data.size)
+            quotes[behind[behind < data.size]] = False
+        if carried and data[0] != BACKSLASH:
+            quotes[0] = False
         return quotes
+
+    def _inside(self, quotes: Switches) -> Bytes:
+        """Which bytes stand within a string, or are the quote that opens one; eight in a byte."""
+        packed = np.packbits(quotes, bitorder="little")
+        words = np.zeros(-(-packed.size // 8), "<u8")
+        words.view(np.uint8)[: packed.size] = packed
+        # Each bit becomes the parity of those up to it: in its word, then with the words before.
+        for shift in (1, 2, 4, 8, 16, 32):
+            words ^= words << shift
+        odd = np.logical_xor.accumulate(np.append(self.in_string, words >> 63 != 0))
+        self.in_string = bool(odd[-1])
+        np.invert(words, out=words, where=odd[:-1])
+        return words.view(np.uint8)[: packed.size]
+
+
+def _structure(data: Bytes) -> Switches:
+    """Which bytes are structural, wherever they stand. A bracket and a brace differ in one bit."""
+    alike = data | (ord("[") ^ ord("{"))
+    hits: Switches = alike == ord("{")
+    hits |= alike == ord("}")
+    hits |= data == COMMA
+    hits |= data == SLASH
+    return hits
 
 
 def escaped(slashes: Places, *, carried: bool = False) -> Places:

@@ -90,7 +90,7 @@ def decode_json(data: bytes, layout: Layout, contract: Contract, first_row: int)
         return [shown(source.record(row - first_row)) for row in rows]
 
     shaped = None
-    if SMALL <= len(data) <= OWN_BATCH:
+    if SMALL <= len(data) <= 2 * OWN_BATCH:  # blank lines may have made it a little larger than a batch is
         shaped = by_shape(data, layout, contract, lambda: source.bounds)
     if shaped is None:
         frame, rows, faults = _closer(source, layout, contract)

@@ -20,7 +20,7 @@ MAX_DEPTH = 100
 #: Numbers beyond ten to this power fit no column; they are not written out.
 MOST_DIGITS = 60
 #: Bytes scanned at once.
-STEP = 1 << 20
+STEP = 256 << 10
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 Fault = tuple[str | None, str, str]

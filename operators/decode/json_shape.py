@@ -40,40 +40,42 @@ class Page:
         """`braces`: those that open an object are marks, too."""
         self.data = data
         self.braces = braces
-        padded = np.zeros(len(data) + LONGEST + 64, np.uint8)
+        padded = np.empty(len(data) + LONGEST + 64, np.uint8)
         padded[: len(data)] = np.frombuffer(data, np.uint8)
+        padded[len(data) :] = 0
         self.array: Bytes = padded[: len(data)]
         #: Eight bytes from each place, the first the lowest. Zeros follow, for what is read beyond the end.
         self.words: Words = np.ndarray((padded.size - 7,), "<u8", padded.data, strides=(1,))
-        #: How many backslashes stand before each mark; None: there are none.
+        self.marks, self.kinds = self._found(slashed=b"\\" in data)
+        #: Grows from mark to mark where a backslash stands between; None: there are none.
         self.slashes: Places | None = None
-        hits = self._hits()
-        slashed = b"\\" in data
-        if slashed:
-            slashes = self.array == BACKSLASH
-            behind = escaped(np.flatnonzero(slashes))
-            behind = behind[behind < len(data)]
-            hits[behind[self.array[behind] == QUOTE]] = False
-            hits |= slashes
-        self.marks: Places = np.flatnonzero(hits)
-        self.kinds: Bytes = self.array[self.marks]
-        if slashed:
-            chosen = np.flatnonzero(self.kinds != BACKSLASH)
+        if b"\\" in data:
+            kept = self.kinds != BACKSLASH
+            behind = escaped(self.marks[~kept])
+            index = np.minimum(np.searchsorted(self.marks, behind), self.marks.size - 1)
+            kept[index[(self.marks[index] == behind) & (self.kinds[index] == QUOTE)]] = False
+            chosen = np.flatnonzero(kept)
             self.slashes = chosen - np.arange(chosen.size)
             self.marks, self.kinds = self.marks[chosen], self.kinds[chosen]
         if braces:
             self._drop_written_braces()
 
-    def _hits(self) -> Switches:
-        """Quotes and control characters, and braces where they count."""
-        hits = np.empty(self.array.size, np.bool_)
-        for start in range(0, hits.size, STEP):
+    def _found(self, *, slashed: bool) -> tuple[Places, Bytes]:
+        """Quotes and control characters, with backslashes, and braces where they count: where, and which."""
+        places, kinds = [np.empty(0, np.int64)], [self.array[:0]]
+        for start in range(0, self.array.size, STEP):
             some = self.array[start : start + STEP]
             # A quote differs in one bit from a space: so it comes to stand directly behind the control characters.
-            np.less(some ^ (QUOTE ^ SPACE), SPACE + 1, out=hits[start : start + STEP])
+            hits = (some ^ (QUOTE ^ SPACE)) <= SPACE
             if self.braces:
-                hits[start : start + STEP] |= some == BRACE
-        return hits
+                hits |= some == BRACE
+            if slashed:
+                hits |= some == BACKSLASH
+            found = np.flatnonzero(hits)
+            kinds.append(some[found])
+            found += start
+            places.append(found)
+        return np.concatenate(places), np.concatenate(kinds)
 
     def _drop_written_braces(self) -> None:
         """Those within texts are no marks."""

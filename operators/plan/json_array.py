@@ -16,7 +16,7 @@ from operators.plan.buffer import MAX_RECORD, OWN_BATCH, Buffer, Cut, too_long
 from operators.plan.keys import LOOK, first_keys
 
 #: Bytes scanned at once: arrays of this size stay in the processor's cache.
-STEP = 1 << 20
+STEP = 256 << 10
 #: Bytes of a text up to which taking it apart record by record costs less than a scan.
 SMALL = 64 << 10
 

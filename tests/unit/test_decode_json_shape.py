@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from jobber.model import Format, InputOptions
 from operators.decode import json as decoding
 from operators.decode.json_batch import FEW, by_shape
+from operators.decode.json_record import MAX_FIELD
 from operators.plan import plan
 from tests.unit.test_decode_json import CHANGES, CONTRACT, EXTRA, NUMBER, TEXT, alone, edited, lines_of, plainly, read
 
@@ -172,3 +174,63 @@ def test_records_of_no_shape_are_decoded_all_the_same() -> None:
     keys = [b'"t":"a"', b'"n":1', b'"i":2', b'"b":true', b'"x":"b"']
     mixed = [b"{" + b",".join(np.random.default_rng(n).permutation(keys).tolist()) + b"}" for n in range(200)]
     assert read(joined(mixed, Format.NDJSON), Format.NDJSON) == [("a", "1", "2", "true")] * 200
+
+
+@FORMATS
+@pytest.mark.parametrize("odd", [b'{"t":"\\u0000","n":1}', b'{"t":"\\u0085","n":1}', b'{"t":null,"n":1}', b'{"t":5,"n":1}'])
+def test_what_no_text_may_be_is_seen_among_texts_and_nulls(form: Format, odd: bytes) -> None:
+    for good in (b'{"t":"a\\n","n":1}', b'{"t":null,"n":1}'):
+        records = [good, odd, *[good] * 8]  # the sample is from the middle
+        assert read(joined(records, form), form) == list(map(alone, records))
+
+
+def test_a_whole_number_with_a_point_is_written_without_it_in_an_integer_column() -> None:
+    records = [b'{"i":5}'] * 5 + [b'{"i":5.0}'] + [b'{"i":5}'] * 5
+    assert read(joined(records, Format.NDJSON), Format.NDJSON) == [(None, None, "5", None)] * 11
+
+
+def test_what_parts_elements_is_a_comma_each_time() -> None:
+    within = b'{"n":1}'
+    assert read(b"[" + b",".join([within] * 4) + b";" + within + b"]", Format.JSON) == [
+        *[(None, "1", None, None)] * 3,
+        [(None, "SYNTAX")],
+    ]
+
+
+def test_a_view_holds_nothing_behind_a_short_text() -> None:
+    """Polars compares views before texts: equal texts are equal whatever stood behind them."""
+    texts = ["x" * n for n in range(16)]
+    records = [json.dumps({"t": text, "n": n}).encode() for n, text in enumerate(texts)]
+    data = joined(records, Format.NDJSON)
+    layout = plan([data], CONTRACT, InputOptions(format=Format.NDJSON)).layout
+    for some in (records, records[:4], records[:13]):
+        data = joined(some, Format.NDJSON)
+        shaped = by_shape(data, layout, CONTRACT, lambda: (np.empty(0, np.int64), np.empty(0, np.int64)))
+        assert shaped is not None
+        assert (shaped.frame["t"] == pl.Series(texts[: len(some)])).all()
+        assert shaped.frame["t"].n_unique() == len(some)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b'{"n":1,"n":2}',
+        b'{"x":{"n":7},"n":1}',
+        b'{"x":{"n":7}}',
+        b'{"n":1,"\\u006e":2}',
+        b'{"\\u006e":2,"t":"a"}',
+        b'{"n":1,"t":"a"} x',
+        b'{"n":1,"t":"' + b"a" * (MAX_FIELD + 1) + b'"}',
+    ],
+    ids=lambda record: record[:24].decode(),
+)
+def test_records_that_are_alike_are_not_therefore_good(record: bytes) -> None:
+    for records in ([record] * 3, [b'{"n":1,"t":"a"}', record, *[b'{"n":1,"t":"a"}'] * 3]):
+        assert read(joined(records, Format.NDJSON), Format.NDJSON) == list(map(alone, records))
+
+
+def test_what_looks_like_a_record_behind_a_comma_within_another_is_none() -> None:
+    within = b'{"t":"a","n":1}'
+    outer = b'{"x":[1,' + within + b"," + within + b',2],"t":"b","n":2}'
+    records = [within, outer, *[within] * 8]
+    assert read(joined(records, Format.JSON), Format.JSON) == list(map(alone, records))
