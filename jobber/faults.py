@@ -22,6 +22,7 @@ POINTS: Mapping[str, str] = {
     "blob.before_sync": "all of a blob is written, none of it need be on the disk",
     "blob.before_rename": "its bytes are on the disk, it has no name",
     "blob.after_rename": "it has its name, which need not be on the disk",
+    "survey.after_blob": "the blob of its batches is made while it comes, and nothing refers to it",
     "upload.after_blob": "its blob is durable, its row is not written",
     "upload.before_commit": "its row is written, not committed",
     "upload.after_commit": "its row is committed, the answer is not sent",

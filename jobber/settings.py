@@ -301,6 +301,8 @@ class JobsSettings(DoorSettings):
     uploads_at_once: int = Field(default=100, ge=1)
     #: Uploads whose records are looked for while they come, on each replica, so that a job can begin at once. 0: none.
     surveys_at_once: int = Field(default=2, ge=0)
+    #: Largest compressed input that is expanded while it comes, bytes; the same as the executors'.
+    expanded_bytes: int = Field(default=64 << 30, ge=1)
     #: Hours for which an upload in pieces is waited for after its last one.
     staged_hours: float = Field(default=24, gt=0)
     #: Open subscriptions of one caller, on each replica.

@@ -78,6 +78,11 @@ def encoding_of(head: bytes, told: str) -> str:
     return encoding
 
 
+def mark_of(head: bytes) -> str | None:
+    """The encoding that the byte-order mark of a text says, if it has one."""
+    return next((seen for mark, seen, _ in _MARKS if head.startswith(mark)), None)
+
+
 def _sixteen(head: bytes) -> str | None:
     """UTF-16 without a mark: nearly every other byte of a header or of a key is NUL."""
     # Where all are NUL, it is neither.

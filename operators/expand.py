@@ -16,6 +16,8 @@ from jobber.model import Compression, InputOptions
 #: Bytes that are expanded at once: however much a few bytes stand for, no more is in memory.
 STEP = 1 << 20
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+#: A header of a zstd frame has at most so many bytes.
+_HEADER = 18
 #: zlib's way to ask for gzip's header and checksum.
 _GZIP_BITS = 31
 
@@ -34,6 +36,18 @@ def compression_of(head: bytes, options: InputOptions) -> Compression:
             f"It was said to be {_named(told)}, and is {_named(seen)}. Without the option compression its content tells.",
         )
     return seen
+
+
+def window_of(head: bytes) -> int:
+    """Bytes that it takes to expand a zstd frame that begins so (RFC 8878 3.1.1.1); 0 for what is none."""
+    if not head.startswith(_ZSTD) or len(head) < _HEADER:
+        return 0
+    descriptor = head[4]
+    if not descriptor & 0x20:
+        return ((1 << 10 + (head[5] >> 3)) >> 3) * (8 + (head[5] & 7))
+    # A single segment, which takes as much as it has.
+    place, size = 5 + (0, 1, 2, 4)[descriptor & 3], (1, 2, 4, 8)[descriptor >> 6]
+    return int.from_bytes(head[place : place + size], "little")
 
 
 def _named(compression: Compression) -> str:

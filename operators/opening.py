@@ -6,7 +6,7 @@ from itertools import chain
 
 from jobber.errors import StructureFault
 from jobber.model import Compression, Format, InputOptions
-from operators.encoding import UTF8, encoding_of, recoded
+from operators.encoding import UTF8, encoding_of, mark_of, recoded
 from operators.expand import compression_of, expanded
 
 #: Bytes that are looked at.
@@ -24,13 +24,15 @@ class Opened:
     parquet: bool
     #: What it is written in.
     encoding: str
+    compression: Compression
     #: The text is the input's own bytes, which can be read in parts.
     as_it_is: bool
 
 
-def opened(windows: Iterable[bytes], options: InputOptions, limit: int) -> Opened:
+def opened(windows: Iterable[bytes], options: InputOptions, limit: int, *, marked: bool = False) -> Opened:
     """Open an input by what it says it is, and what it was told to be. Nothing is guessed.
 
+    With `marked` a byte-order mark says more than the option: for who was not told anything.
     Raises StructureFault: FORMAT, ENCODING; its windows raise CORRUPT, and TOO_LARGE beyond `limit` bytes of expanded input.
     """
     head, coming = _peeked(windows)
@@ -44,11 +46,11 @@ def opened(windows: Iterable[bytes], options: InputOptions, limit: int) -> Opene
         seen = "is a Parquet file" if parquet else "does not begin as a Parquet file"
         raise StructureFault("FORMAT", f"It was said to be {options.format}, and {seen}.")
     if parquet:
-        return Opened(coming, parquet=True, encoding=UTF8, as_it_is=compression is Compression.NONE)
-    encoding = encoding_of(head, options.encoding)
+        return Opened(coming, True, UTF8, compression, as_it_is=compression is Compression.NONE)
+    encoding = encoding_of(head, (marked and mark_of(head)) or options.encoding)
     if encoding != UTF8:
         coming = recoded(coming, encoding)
-    return Opened(coming, parquet=False, encoding=encoding, as_it_is=compression is Compression.NONE and encoding == UTF8)
+    return Opened(coming, False, encoding, compression, as_it_is=compression is Compression.NONE and encoding == UTF8)
 
 
 def _peeked(windows: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:

@@ -60,7 +60,13 @@ class Packing:
         self._size += len(packed)
         return packed
 
+    @property
+    def made(self) -> tuple[Layout, tuple[PlannedBatch, ...]]:
+        """The layout, and the batches as ranges of the blob."""
+        assert self._layout is not None
+        return self._layout, tuple(self._batches)
+
     def plan(self, blob_key: str) -> Plan:
         """The plan, whose batches are ranges of the blob of that key; of no blob, when there are none."""
-        assert self._layout is not None
-        return Plan(self._layout, tuple(self._batches), warnings_of(self._layout), blob_key if self._batches else None)
+        layout, batches = self.made
+        return Plan(layout, batches, warnings_of(layout), blob_key if batches else None)

@@ -87,7 +87,10 @@ async def serve(settings: JobsSettings) -> None:
     )
     staging = Staging(staging_store, blobs, settings.upload_bytes)
     surveyor = Surveyor(
-        InputOptions(batch_bytes=settings.batch_bytes, batch_rows=settings.batch_rows), settings.surveys_at_once
+        InputOptions(batch_bytes=settings.batch_bytes, batch_rows=settings.batch_rows),
+        settings.surveys_at_once,
+        blobs,
+        settings.expanded_bytes,
     )
     uploads = Uploads(
         store,

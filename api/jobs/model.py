@@ -117,6 +117,8 @@ class Upload:
     format: str | None = None
     #: Where its records end (operators.plan.survey), where that was seen while it came.
     survey: bytes | None = None
+    #: The blob that the survey's batches are ranges of, where that is not the upload's own.
+    plan_blob: str | None = None
 
 
 def lane_of(batches: int) -> Lane:

@@ -68,9 +68,11 @@ LOCK_UPLOADS: LiteralString = """
 EXPIRE_UPLOADS: LiteralString = """
     WITH gone AS (
         DELETE FROM jobs.uploads u
-         WHERE id = ANY (%(ids)s) AND NOT EXISTS (SELECT FROM jobs.jobs j WHERE j.upload_id = u.id) RETURNING blob_key)
-    INSERT INTO jobs.strays (blob_key, seen_at) SELECT blob_key, '-infinity'::timestamptz FROM gone ORDER BY blob_key
-        ON CONFLICT DO NOTHING
+         WHERE id = ANY (%(ids)s) AND NOT EXISTS (SELECT FROM jobs.jobs j WHERE j.upload_id = u.id)
+        RETURNING blob_key, plan_blob),
+    blobs AS (SELECT DISTINCT unnest(ARRAY[blob_key, plan_blob]) AS blob_key FROM gone)
+    INSERT INTO jobs.strays (blob_key, seen_at) SELECT blob_key, '-infinity'::timestamptz FROM blobs
+     WHERE blob_key IS NOT NULL ORDER BY blob_key ON CONFLICT DO NOTHING
 """
 #: What has not grown for so long is not waited for.
 EXPIRE_STAGED: LiteralString = """
@@ -85,6 +87,7 @@ EXPIRE_STAGED: LiteralString = """
 """
 UNUSED: LiteralString = """
        NOT EXISTS (SELECT FROM jobs.uploads u WHERE u.blob_key = s.blob_key)
+   AND NOT EXISTS (SELECT FROM jobs.uploads u WHERE u.plan_blob = s.blob_key)
    AND NOT EXISTS (SELECT FROM jobs.jobs j WHERE j.blob_key = s.blob_key)
    AND NOT EXISTS (SELECT FROM jobs.jobs j WHERE j.plan_blob = s.blob_key)
    AND NOT EXISTS (SELECT FROM jobs.parts p WHERE p.blob_key = s.blob_key)

@@ -74,7 +74,7 @@ PART: LiteralString = """
 """
 UNUSED: LiteralString = """
     DELETE FROM jobs.uploads u WHERE id = %(id)s AND owner_id = %(owner)s
-        AND NOT EXISTS (SELECT FROM jobs.jobs j WHERE j.upload_id = u.id) RETURNING blob_key
+        AND NOT EXISTS (SELECT FROM jobs.jobs j WHERE j.upload_id = u.id) RETURNING blob_key, plan_blob
 """
 
 
@@ -156,7 +156,8 @@ class StagingStore:
             parts = await connection.execute("SELECT blob_key FROM jobs.parts WHERE upload_id = %s", [staged_id])
             keys = [row[0] for row in await parts.fetchall()]
             if not (await connection.execute("DELETE FROM jobs.staged WHERE id = %s", [staged_id])).rowcount:
-                keys = [row[0] for row in await (await connection.execute(UNUSED, given)).fetchall()]
+                gone = await (await connection.execute(UNUSED, given)).fetchall()
+                keys = [key for row in gone for key in row if key is not None]
                 if not keys:
                     raise InvalidState("A job uses this upload; it goes with the job.")
             await let_go(connection, keys)

@@ -237,7 +237,8 @@ class Store:
         """The owner's upload of that id, else the newest of that file name."""
         async with checkout(self.pool) as connection, connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(
-                """SELECT id::text, owner_id::text, file_name, blob_key, bytes AS size, sha256, created_at, format, survey
+                """SELECT id::text, owner_id::text, file_name, blob_key, bytes AS size, sha256, created_at, format, survey,
+                          plan_blob
                      FROM jobs.uploads WHERE owner_id = %(owner)s AND (id::text = %(name)s OR file_name = %(name)s)
                     ORDER BY id::text = %(name)s DESC, created_at DESC, id DESC LIMIT 1""",
                 {"owner": owner_id, "name": name_or_id},

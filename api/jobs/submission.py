@@ -182,7 +182,7 @@ def _surveyed(upload: Upload, kind: JobType, options: InputOptions) -> tuple[Pla
     if seen is None or not seen.answers(options):
         return None, None
     try:
-        return seen.plan(Contract.of(kind.contract), options), None
+        return seen.plan(Contract.of(kind.contract), options, upload.plan_blob), None
     except StructureFault as fault:
         return None, f"{fault.fault}: {fault.message}"
 

@@ -23,7 +23,7 @@ INSERT_JOBS: LiteralString = """
     WITH asked AS MATERIALIZED (
     SELECT * FROM unnest(%(id)s::uuid[], %(owner_id)s::uuid[], %(name)s::text[], %(args)b::bytea[], %(input_options)b::bytea[],
                          %(idempotency_key)s::text[], %(payload_sha256)b::bytea[], %(inline)b::bytea[], %(upload_id)s::uuid[],
-                         %(blob_key)s::text[], %(blob_bytes)s::bigint[], %(max_errors)s::bigint[],
+                         %(blob_key)s::text[], %(plan_blob)s::text[], %(blob_bytes)s::bigint[], %(max_errors)s::bigint[],
                          %(max_error_ratio)s::float8[], %(max_rows_per_second)s::integer[], %(priority)s::smallint[],
                          %(mode)s::text[], %(keys)s::text[], %(dry_run)s::boolean[], %(whole)s::boolean[],
                          %(state)s::text[], %(error)s::text[], %(warnings)s::text[], %(layout)b::bytea[],
@@ -31,15 +31,16 @@ INSERT_JOBS: LiteralString = """
                          %(ended)s::boolean[], %(actor_id)s::uuid[], %(actor)s::text[], %(detail)s::text[])
              WITH ORDINALITY
           AS given (id, owner_id, name, args, input_options, idempotency_key, payload_sha256, inline_data, upload_id, blob_key,
-                    blob_bytes, max_errors, max_error_ratio, max_rows_per_second, priority, mode, keys, dry_run, whole, state,
-                    error, warnings, layout, total, batches, lane, traceparent, ended, actor_id, actor, detail, place)),
+                    plan_blob, blob_bytes, max_errors, max_error_ratio, max_rows_per_second, priority, mode, keys, dry_run,
+                    whole, state, error, warnings, layout, total, batches, lane, traceparent, ended, actor_id, actor, detail,
+                    place)),
     made AS (
     INSERT INTO jobs.jobs (id, owner_id, name, args, input_options, idempotency_key, payload_sha256, inline_data, upload_id,
-                           blob_key, blob_bytes, max_errors, max_error_ratio, max_rows_per_second, priority, mode, keys,
-                           dry_run, whole, state, error, warnings, layout, total, batches, lane, traceparent, started_at,
+                           blob_key, plan_blob, blob_bytes, max_errors, max_error_ratio, max_rows_per_second, priority, mode,
+                           keys, dry_run, whole, state, error, warnings, layout, total, batches, lane, traceparent, started_at,
                            ended_at)
     SELECT id, owner_id, name, args, input_options, idempotency_key, payload_sha256, inline_data, upload_id, blob_key,
-           blob_bytes, max_errors, max_error_ratio, max_rows_per_second, priority, mode,
+           plan_blob, blob_bytes, max_errors, max_error_ratio, max_rows_per_second, priority, mode,
            CASE WHEN keys IS NULL THEN '{}' ELSE ARRAY(SELECT json_array_elements_text(keys::json)) END, dry_run, whole, state,
            error, CASE WHEN warnings IS NULL THEN '{}' ELSE ARRAY(SELECT json_array_elements_text(warnings::json)) END,
            layout, total, batches, lane, traceparent,
@@ -136,6 +137,8 @@ def _job_row(asked: Submission) -> dict[str, Any]:
         "inline": asked.inline,
         "upload_id": blob.upload_id if blob else None,
         "blob_key": blob.key if blob else None,
+        # The upload's: the transaction holds its row, so that it stays.
+        "plan_blob": plan.blob_key if plan else None,
         "blob_bytes": blob.size if blob else None,
         "max_errors": asked.limits.max_errors,
         "max_error_ratio": asked.limits.max_error_ratio,

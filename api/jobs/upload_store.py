@@ -21,13 +21,15 @@ USED: LiteralString = """
                    (SELECT DISTINCT blob_key, bytes FROM jobs.uploads WHERE owner_id = %(owner)s) kept)
          + (SELECT coalesce(sum(bytes), 0)::bigint FROM jobs.staged WHERE owner_id = %(owner)s)
 """
+#: Of the same survey the batches are the same, with their digests, and so is what they are ranges of.
 SAME: LiteralString = """
-    SELECT blob_key FROM jobs.uploads WHERE owner_id = %s AND sha256 = %s AND bytes = %s
-     ORDER BY created_at LIMIT 1 FOR KEY SHARE
+    SELECT blob_key, CASE WHEN survey = %(survey)b THEN plan_blob END FROM jobs.uploads
+     WHERE owner_id = %(owner)s AND sha256 = %(sha256)b AND bytes = %(bytes)s
+     ORDER BY survey = %(survey)b DESC NULLS LAST, created_at LIMIT 1 FOR KEY SHARE
 """
 INSERT: LiteralString = """
-    INSERT INTO jobs.uploads (id, owner_id, file_name, blob_key, bytes, sha256, format, survey)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+    INSERT INTO jobs.uploads (id, owner_id, file_name, blob_key, bytes, sha256, format, survey, plan_blob)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 STRAYED: LiteralString = """
     INSERT INTO jobs.strays (blob_key, seen_at) SELECT DISTINCT key, '-infinity'::timestamptz FROM unnest(%s::text[]) AS k(key)
@@ -50,21 +52,24 @@ async def used(connection: Connection, owner_id: str) -> int:
 async def keep(connection: Connection, upload: Upload, actor: Actor, quota: int) -> Upload:
     """Within a transaction that holds the owner's lock: remember a file that the blob store holds.
 
-    The same bytes of the same owner are kept once: the answer names the older blob, and the new one is let go of.
-    Raises QuotaExceeded; Unavailable when the blob may be gone.
+    The same bytes of the same owner are kept once: the answer names the older blobs, and the new ones are let go of.
+    Raises QuotaExceeded; Unavailable when a blob may be gone.
     """
-    same = await (await connection.execute(SAME, [upload.owner_id, upload.sha256, upload.size])).fetchone()
-    if same is not None:
-        await let_go(connection, [upload.blob_key])
-        upload = replace(upload, blob_key=str(same[0]))
-    else:
-        if quota and await used(connection, upload.owner_id) + upload.size > quota:
-            raise over(quota)
-        await claim_blob(connection, upload.blob_key)
+    known = {"owner": upload.owner_id, "sha256": upload.sha256, "bytes": upload.size, "survey": upload.survey}
+    same = await (await connection.execute(SAME, known)).fetchone()
+    if same is None and quota and await used(connection, upload.owner_id) + upload.size > quota:
+        raise over(quota)
+    older = replace(upload, blob_key=same[0], plan_blob=same[1] or upload.plan_blob) if same is not None else upload
+    for new, kept in ((upload.blob_key, older.blob_key), (upload.plan_blob, older.plan_blob)):
+        if new is not None and new != kept:
+            await let_go(connection, [new])
+        elif new is not None:
+            await claim_blob(connection, new)
+    upload = older
     act = Act(actor, "upload.create", f"upload:{upload.id}", {"fileName": upload.file_name, "bytes": upload.size})
     await audit.record(connection, "jobs", act)
     values = [upload.id, upload.owner_id, upload.file_name, upload.blob_key, upload.size, upload.sha256, upload.format]
-    await connection.execute(INSERT, [*values, upload.survey])
+    await connection.execute(INSERT, [*values, upload.survey, upload.plan_blob])
     return upload
 
 

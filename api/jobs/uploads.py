@@ -77,7 +77,7 @@ class Uploads:
         try:
             coming = checked(chunks)
             stored = await self._blobs.put(key, looking.along(coming) if looking else coming, limit)
-            survey = await looking.found() if looking else None
+            seen = await looking.found() if looking else None
         except JobberError as fault:
             event("upload_refused", fault.message, level=logging.WARNING, upload=upload_id, code=fault.code, owner=owner_id)
             if isinstance(fault, QuotaExceeded) and limit < self._limit:
@@ -94,7 +94,8 @@ class Uploads:
             stored.bytes,
             stored.sha256,
             datetime.now(UTC),
-            survey=survey.dump() if survey else None,
+            survey=seen.survey.dump() if seen else None,
+            plan_blob=seen.plan_blob if seen else None,
         )
         faults.point("upload.after_blob")
         # Nothing is deleted when this fails: the answer to COMMIT may have been lost, and the row be there. What has no row is
@@ -102,7 +103,8 @@ class Uploads:
         try:
             upload = await self._store.add_upload(upload, actor, self._quota)
         except QuotaExceeded:
-            await self._blobs.delete(key)
+            for made in filter(None, (key, upload.plan_blob)):
+                await self._blobs.delete(made)
             raise
         faults.point("upload.after_commit")
         metrics.UPLOADS.inc()

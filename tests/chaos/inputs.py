@@ -1,5 +1,6 @@
 """What people submit, with what must become of it; the dice alone decide."""
 
+import gzip
 import json
 import random
 from pathlib import Path
@@ -74,6 +75,9 @@ def products(key: str, dice: random.Random, rows: Records, folder: Path) -> tupl
         return known, None
     path = folder / f"{key}.{form}"
     path.write_text(_file(form, records))
+    if dice.random() < 0.3:
+        # It is packed while it comes, or by a planner.
+        path.write_bytes(gzip.compress(path.read_bytes(), 1, mtime=0))
     return known, path
 
 

@@ -80,7 +80,8 @@ def _orphans(database: Database, blobs: Path) -> list[str]:
     named = {
         row[0]
         for row in database.rows(
-            "SELECT blob_key FROM jobs.uploads UNION SELECT unnest(ARRAY[blob_key, plan_blob]) FROM jobs.jobs"
+            "SELECT unnest(ARRAY[blob_key, plan_blob]) FROM jobs.uploads"
+            " UNION SELECT unnest(ARRAY[blob_key, plan_blob]) FROM jobs.jobs"
         )
     }
     return sorted({str(path.relative_to(blobs)) for path in blobs.rglob("*") if path.is_file()} - named)

@@ -100,6 +100,14 @@ def planning(system: System, folder: Path) -> None:
     assert system.rows("SELECT count(*) FROM products.products WHERE job_id = %s", job.id) == [(0,)]
 
 
+def surveying(system: System, folder: Path) -> None:
+    """The blob of a plan, made while the upload comes: whoever is killed, one is used and none stays."""
+    packed = folder / "packed.csv.gz"
+    packed.write_bytes(gzip.compress(write(folder / "packed.csv", ROWS).read_bytes()))
+    stored = persist(lambda: system.client.upload(packed))
+    expect_exact(system, ended(system.client, submit(system.client, "LoadProducts", {"uploadId": stored["id"]}), 90), ROWS)
+
+
 def pausing(system: System, folder: Path) -> None:
     job_id = load(system, folder / "slow.csv", 2 * ROWS, "Slow")
     assert change(system.client, "jobPause", job_id) == "PAUSED"
@@ -212,6 +220,7 @@ GROUPS: Mapping[str, Group] = {
         ),
         environment={"JOBBER_SURVEYS_AT_ONCE": "2"},
     ),
+    "surveying": Group(surveying, ("survey.after_blob",), environment={"JOBBER_SURVEYS_AT_ONCE": "2"}),
     "planning": Group(
         planning,
         (
@@ -316,8 +325,9 @@ def test_killed_at_every_point(tmp_path: Path, broker: str, name: str) -> None:
         assert fired() == sorted((*group.points, *group.errors))
 
 
-#: What expires has a system of its own: nothing else lasts there.
-TOGETHER = {"all": [name for name in GROUPS if name != "expiring"], "expiring": ["expiring"]}
+#: What expires has a system of its own: nothing else lasts there. So has what is surveyed: others want their planner.
+ALONE = ("expiring", "surveying")
+TOGETHER = {"all": [name for name in GROUPS if name not in ALONE], **{name: [name] for name in ALONE}}
 
 
 @pytest.mark.campaign
@@ -329,7 +339,8 @@ def test_an_error_at_every_point_is_survived_too(tmp_path: Path, names: str) -> 
     environment = {"JOBBER_FAIL": ",".join(f"{point}:1:error" for point in points)}
     for group in groups:
         environment |= group.environment
-    environment["JOBBER_SURVEYS_AT_ONCE"] = "0"
+    if names == "all":
+        environment["JOBBER_SURVEYS_AT_ONCE"] = "0"
     with started(tmp_path, "embedded", environment) as (system, fired):
         for group in groups:
             group.passes(system, tmp_path)

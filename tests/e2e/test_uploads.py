@@ -1,10 +1,12 @@
 """Large files on their way: killed here and there, they arrive once and whole."""
 
+import gzip
 import os
 import signal
 import subprocess
 from pathlib import Path
 
+from tests.support.campaign import ended, expect_exact, submit, write
 from tests.support.system import System, command, surroundings, until
 
 #: So large that there is a middle to be killed in: 96 MB.
@@ -59,3 +61,15 @@ def test_a_script_is_told_the_command_that_would_load_its_file(system: System, t
     loaded = run(*words, "--delimiter", ";")
     assert (loaded.returncode, "uploaded before" in loaded.stdout) == (0, True), loaded.stdout
     assert system.rows("SELECT count(*) FROM jobs.uploads WHERE file_name = 'semicolons.csv'") == [(1,)]
+
+
+def test_a_job_of_a_compressed_upload_goes_straight_to_its_batches(system: System, tmp_path: Path) -> None:
+    """It was packed while it came: nobody plans it any more."""
+    rows, path = 120_000, tmp_path / "surveyed.csv.gz"
+    path.write_bytes(gzip.compress(write(tmp_path / "surveyed.csv", rows, "Surveyed").read_bytes(), 1))
+    upload = system.client.upload(path)["id"]
+    job = ended(system.client, submit(system.client, "LoadProducts", {"uploadId": upload}))
+    expect_exact(system, job, rows, "Surveyed")
+    seen = """SELECT j.plan_no, j.batches, j.plan_blob = u.plan_blob FROM jobs.jobs j JOIN jobs.uploads u ON u.id = j.upload_id
+               WHERE j.id = %s"""
+    assert system.rows(seen, job.id) == [(0, 2, True)]

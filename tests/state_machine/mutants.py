@@ -137,8 +137,8 @@ MUTANTS: Mapping[str, Mutant] = {
     # submissions
     "idempotency keys are not looked at": sql(
         (
-            "idempotency_key, payload_sha256, inline_data, upload_id, blob_key,\n           blob",
-            "nullif(idempotency_key, idempotency_key), payload_sha256, inline_data, upload_id, blob_key,\n           blob",
+            "idempotency_key, payload_sha256, inline_data, upload_id, blob_key,\n           plan_blob",
+            "nullif(idempotency_key, idempotency_key), payload_sha256, inline_data, upload_id, blob_key,\n           plan_blob",
         )
     ),
 }

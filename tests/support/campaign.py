@@ -124,8 +124,8 @@ def blobs(system: System) -> set[str]:
 
 def stray_blobs(system: System) -> set[str]:
     """Those that no upload and no job refers to."""
-    used = "SELECT blob_key FROM jobs.uploads UNION SELECT unnest(ARRAY[blob_key, plan_blob]) FROM jobs.jobs"
-    return blobs(system) - {key for (key,) in system.rows(used)}
+    used = "SELECT unnest(ARRAY[blob_key, plan_blob]) FROM "
+    return blobs(system) - {key for (key,) in system.rows(f"{used} jobs.uploads UNION {used} jobs.jobs")}
 
 
 def gone(client: Client, job_id: str) -> bool:

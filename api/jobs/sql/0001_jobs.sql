@@ -18,9 +18,12 @@ CREATE TABLE jobs.uploads (
     format text,
     -- Where its records end, seen while it came (operators.plan.survey); null where it takes an executor to tell.
     survey bytea,
+    -- The blob that the survey's batches are ranges of, where that is not the upload's own; jobs that use it share it.
+    plan_blob text,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX uploads_by_blob ON jobs.uploads (blob_key);
+CREATE INDEX uploads_by_plan_blob ON jobs.uploads (plan_blob) WHERE plan_blob IS NOT NULL;
 CREATE INDEX uploads_by_age ON jobs.uploads (created_at);
 CREATE INDEX uploads_by_name ON jobs.uploads (owner_id, file_name, created_at DESC);
 -- The same content of the same owner is kept once.
@@ -90,7 +93,7 @@ CREATE TABLE jobs.jobs (
     warnings text[] NOT NULL DEFAULT '{}',
     -- The plan; null until it is recorded, and never changed after.
     layout bytea,
-    -- A blob of the job's own that its batches are ranges of: the input could not be read in parts as it is.
+    -- Another blob that its batches are ranges of: the input could not be read in parts as it is. Its upload may have it, too.
     plan_blob text,
     total bigint,
     batches integer,
