@@ -52,7 +52,8 @@ def test_others_go_on_while_some_are_stopped(tmp_path: Path, name: str) -> None:
         # Its answer may come from a replica that is stopped meanwhile; the other one has the job, too.
         key = "the same"
         job_id = submit(system.client, "LoadProducts", {"uploadId": stored["id"]}, key)
-        until(lambda: len(stopped(system)) == len(points), what="the stop of all of them")
+        # One executor may hold all batches when the first one stops, and is let down by that one twice before it goes on.
+        until(lambda: len(stopped(system)) == len(points), 100, what="the stop of all of them")
         frozen = stopped(system)
         client = living_client(system)
         done = ended(client, job_id, 90)
