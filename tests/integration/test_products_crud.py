@@ -1,6 +1,5 @@
 """Products and categories one by one, and the lists of them."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -10,16 +9,10 @@ from api.products import store
 from api.products.wire import MAX_ID, MAX_PAGE_SIZE
 from jobber.ids import uuid7
 from protos.jobber.products.v1 import products_pb2 as pb
-from tests.support.products import Products, Sent, frame, serving
+from tests.support.products import Products, Sent, frame
 
 OK = None
 INVALID, MISSING, EXISTS = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ALREADY_EXISTS
-
-
-@pytest.fixture
-async def products(database: str) -> AsyncIterator[Products]:
-    async with serving(database) as service:
-        yield service
 
 
 async def refusal(products: Products, method: str, request: Any) -> tuple[grpc.StatusCode | None, str]:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import grpc
@@ -33,13 +33,6 @@ from tests.support.products import (
     until,
     until_copying,
 )
-
-
-@pytest.fixture
-async def products(database: str) -> AsyncIterator[Products]:
-    async with serving(database) as service:
-        yield service
-        assert service.room.budget.used == 0
 
 
 async def persist(products: Products, *batches: Sent) -> tuple[Sequence[pb.LoadOutcome], int]:

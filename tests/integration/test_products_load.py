@@ -2,7 +2,6 @@
 
 import io
 import uuid
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -16,13 +15,7 @@ from api.products.model import MAX_BATCH_ROWS
 from jobber.ids import uuid7
 from protos.jobber.products.v1 import products_pb2 as pb
 from protos.jobber.v1 import receipt_pb2
-from tests.support.products import METADATA, SCHEMA, Products, Sent, frame, ipc, messages, serving
-
-
-@pytest.fixture
-async def products(database: str) -> AsyncIterator[Products]:
-    async with serving(database) as service:
-        yield service
+from tests.support.products import METADATA, SCHEMA, Products, Sent, frame, ipc, messages
 
 
 async def test_a_batch_lands_with_its_receipt(products: Products) -> None:

@@ -19,16 +19,8 @@ from tests.support.products import (
     copies_held,
     frame,
     messages,
-    serving,
     until_copying,
 )
-
-
-@pytest.fixture
-async def products(database: str) -> AsyncIterator[Products]:
-    async with serving(database) as service:
-        yield service
-        assert service.room.budget.used == 0
 
 
 async def test_a_call_that_is_cancelled_in_mid_stream_writes_nothing(products: Products) -> None:

@@ -34,7 +34,7 @@ def guarded(context_of: ContextOf, handler: Handler) -> Endpoint:
             if request.method == "POST":
                 check_own_form(request)
             elif _from_elsewhere(request):
-                return pages.page("elsewhere.html")
+                return pages.page("elsewhere.html", who=None)
             context = await context_of(request)
             _ = context.who
             return await handler(request, context)
